@@ -1,0 +1,95 @@
+"""One small tree of errors. Each message says what happened, in the vendor's words too, and what to do now."""
+
+from __future__ import annotations
+
+try:
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+except ImportError:  # Airflow 3.0 and 3.1 keep them in the core
+    from airflow.exceptions import AirflowException, AirflowFailException  # type: ignore[no-redef,assignment]
+
+
+class NenoaError(AirflowException):
+    """
+    Anything that went wrong between Airflow and a vendor. Airflow's retries apply.
+
+    :param message: What happened, and what to do.
+    :param status_code: The HTTP status the vendor answered with, if it answered.
+    :param code: The vendor's own error code, for example ``DATASET_NOT_FOUND``.
+    :param request_id: The vendor's id of the request: support will ask for it.
+    :param retry_after: Seconds after which the vendor will listen again, if it said so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+
+class PermanentError(NenoaError, AirflowFailException):
+    """Another attempt cannot cure it: the task fails at once, without Airflow's retries."""
+
+
+class InvalidArgument(PermanentError):
+    """An argument of an operator, sensor, trigger or hook makes no sense. Nothing was sent."""
+
+
+class InvalidConnection(PermanentError):
+    """The Airflow connection is missing, of another type, or lacks something. Nothing was sent."""
+
+
+class AuthenticationError(PermanentError):
+    """401: the vendor does not accept the connection's API key."""
+
+
+class PermissionDenied(PermanentError):
+    """403: the API key may not do this."""
+
+
+class NotFound(PermanentError):
+    """404: what was asked for does not exist in this workspace."""
+
+
+class InvalidRequest(PermanentError):
+    """400, 422 and other 4xx: the vendor understood the request and refused it."""
+
+
+class RateLimited(NenoaError):
+    """429: still over the limit after the waiting that the retry rule allows."""
+
+
+class ServerError(NenoaError):
+    """5xx: something went wrong at the vendor's end."""
+
+
+class ConnectionFailed(NenoaError):
+    """No answer: the vendor could not be reached, or the connection broke."""
+
+
+class InvalidReply(NenoaError):
+    """The vendor answered 2xx with something that is not what its API promises."""
+
+
+class StartOutcomeUnknown(NenoaError):
+    """A request that starts something went out and no clear answer came: it may or may not have started."""
+
+
+class ReceiverUnavailable(NenoaError):
+    """Our own webhook receiver cannot be reached, or does not accept the connection's webhook secret."""
+
+
+class RunFailed(NenoaError):
+    """The vendor says that the run failed or was cancelled."""
+
+
+class RunTimeout(NenoaError):
+    """The run did not end in time. The remote run goes on: neither API can cancel one."""
