@@ -1,0 +1,66 @@
+"""The emulator as a FastAPI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from airflow_provider_nenoa.emulator import control, files, nenai, openanalyst
+from airflow_provider_nenoa.emulator.clock import Clock
+from airflow_provider_nenoa.emulator.data import Database
+from airflow_provider_nenoa.emulator.door import CONTROL, Door
+from airflow_provider_nenoa.emulator.settings import Settings
+from airflow_provider_nenoa.emulator.state import State
+from airflow_provider_nenoa.emulator.webhooks import Webhooks
+
+
+def create_app(settings: Settings | None = None, clock: Clock | None = None) -> FastAPI:
+    """Both vendors and the control API.
+
+    :param settings: what it starts with, and what a reset goes back to; None: the defaults.
+    :param clock: by which limits are counted and presigned URLs expire; None: real time.
+    """
+    state = State(settings or Settings(), clock or Clock())
+    database = Database()
+    webhooks = Webhooks(state)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        state.close()
+        await webhooks.close()
+        database.close()
+
+    app = FastAPI(title="NenAI and OpenAnalyst, emulated", lifespan=lifespan)
+    app.state.emulator = state
+    app.include_router(openanalyst.router(state, webhooks, database))
+    app.include_router(nenai.router(state, webhooks))
+    app.include_router(files.router(state))
+    app.include_router(control.router(state))
+    app.add_exception_handler(openanalyst.OpenAnalystError, _vendor_error)
+    app.add_exception_handler(nenai.NenAIError, _vendor_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(Door, routes=app, state=state)
+    return app
+
+
+async def _vendor_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, openanalyst.OpenAnalystError | nenai.NenAIError)
+    return error.response()
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """No such path, or no such method: in the words of the vendor whose paths these are."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if path.startswith(CONTROL):
+        return JSONResponse({"detail": error.detail}, error.status_code)
+    if path.startswith(openanalyst.PREFIX + "/"):
+        body = openanalyst.error_body(error.status_code, "The requested resource does not exist.")
+    else:
+        body = nenai.error_body("Not found", "No such resource")
+    return JSONResponse(body, error.status_code, error.headers)
