@@ -1,0 +1,67 @@
+"""
+Every use of Airflow that goes beyond its public interface, each with the reason why there is no other way.
+
+All of it runs in the API server, or in the stand-alone receiver, never in a worker or triggerer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.models.connection import Connection
+    from airflow.models.crypto import FernetProtocol
+    from sqlalchemy.engine import Engine
+
+
+def metadata_engine() -> Engine:
+    """
+    Return the API server's own SQLAlchemy engine.
+
+    Received events go to Airflow's database by default. A second engine would double the connections that the API
+    server holds, and would not get what ``airflow_local_settings`` does to the first.
+    """
+    from airflow import settings
+
+    if settings.engine is None:
+        raise RuntimeError("Airflow has not set up its database engine in this process.")
+    return settings.engine
+
+
+def fernet() -> FernetProtocol:
+    """
+    Return the object that encrypts and decrypts with ``[core] fernet_key``; without a key, it does nothing.
+
+    Airflow has no public way to encrypt with its key, and a key of our own would be one more to look after.
+    """
+    from airflow.models.crypto import get_fernet
+
+    return get_fernet()
+
+
+def server_connection(conn_id: str) -> Connection:
+    """
+    Read a connection from where a server process reads it: secrets backends, environment, metadata database.
+
+    The public ``airflow.sdk.Connection.get`` looks into the database only in processes that Airflow 3.1+ has marked
+    as servers, and never does so in Airflow 3.0.
+
+    :raises Exception: The connection does not exist, or no backend could be asked; Airflow does not tell which.
+    """
+    from airflow.models.connection import Connection
+
+    return Connection.get_connection_from_secrets(conn_id)
+
+
+def server_stats() -> Any:
+    """
+    Return Airflow's metrics client of a server process: ``incr``, ``gauge``, ``timing``.
+
+    ``airflow.sdk.observability.stats``, the public one, is a client of its own that only task processes configure:
+    in the API server, its counters go nowhere.
+    """
+    try:
+        from airflow.observability.stats import Stats
+    except ImportError:  # Airflow 3.0 and 3.1
+        from airflow.stats import Stats  # type: ignore[assignment]
+    return Stats
