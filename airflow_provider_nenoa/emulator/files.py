@@ -16,9 +16,10 @@ from fastapi.responses import Response, StreamingResponse
 
 from airflow_provider_nenoa.emulator.settings import ResultFile
 from airflow_provider_nenoa.emulator.state import State
+from airflow_provider_nenoa.emulator.wire import whole_number
 
 _BLOCK = 64 * 1024
-_RANGE = re.compile(r"bytes=(?P<first>\d*)-(?P<last>\d*)")
+_RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})")
 _signing_key = secrets.token_bytes(32)
 
 
@@ -86,13 +87,13 @@ def router(state: State) -> APIRouter:
 
     @api.get("/files/{message_id}/{name:path}")
     async def get_file(request: Request, message_id: str, name: str) -> Response:
-        expires = request.query_params.get("X-Expires", "")
+        expires = whole_number(request.query_params.get("X-Expires", ""))
         path = request.scope["raw_path"].decode()
-        if not expires.isdigit() or not hmac.compare_digest(
-            _signature(path, int(expires)).encode(), request.query_params.get("X-Signature", "").encode()
+        if expires is None or not hmac.compare_digest(
+            _signature(path, expires).encode(), request.query_params.get("X-Signature", "").encode()
         ):
             return _refused(403, "SignatureDoesNotMatch", "The request signature we calculated does not match.")
-        if state.clock.time() >= int(expires):
+        if state.clock.time() >= expires:
             return _refused(403, "AccessDenied", "Request has expired")
         run = state.runs.get(message_id)
         files = {file.name: file for file in (run.behaviour.files or ())} if run else {}

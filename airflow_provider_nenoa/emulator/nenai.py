@@ -15,6 +15,7 @@ from airflow_provider_nenoa.emulator.files import file_size, presigned_url
 from airflow_provider_nenoa.emulator.settings import ResultFile
 from airflow_provider_nenoa.emulator.state import Run, State
 from airflow_provider_nenoa.emulator.webhooks import Webhooks, url_problem
+from airflow_provider_nenoa.emulator.wire import json_object
 
 
 class NenAIError(Exception):
@@ -53,11 +54,9 @@ def _invalid(message: str) -> NenAIError:
 async def _checked(request: Request, state: State) -> dict[str, Any]:
     """The body of a start, if it is one."""
     try:
-        body = json.loads(await request.body())
-    except ValueError:
-        raise _invalid("Request body is not valid JSON") from None
-    if not isinstance(body, dict):
-        raise _invalid("Request body must be a JSON object")
+        body = json_object(await request.body())
+    except ValueError as problem:
+        raise _invalid(f"Request body {problem}") from None
     if not body.get("workflow_id"):
         raise _invalid("Missing required field: workflow_id")
     try:
@@ -67,8 +66,8 @@ async def _checked(request: Request, state: State) -> dict[str, Any]:
     if not isinstance(body.get("workflow_params", {}), dict):
         raise _invalid("Invalid workflow_params: must be an object")
     url = body.get("webhook_callback")
-    if url is not None and (problem := url_problem(url, https=False)):
-        raise _invalid(f"Invalid webhook_callback: {problem}")
+    if url is not None and (fault := url_problem(url, https=False)):
+        raise _invalid(f"Invalid webhook_callback: {fault}")
     secure = body.get("secure_workflow_params")
     if secure is not None:
         if not isinstance(secure, dict) or not all(isinstance(value, str) for value in secure.values()):

@@ -19,6 +19,7 @@ from airflow_provider_nenoa.emulator import data
 from airflow_provider_nenoa.emulator.settings import Behaviour
 from airflow_provider_nenoa.emulator.state import Kind, Run, State
 from airflow_provider_nenoa.emulator.webhooks import Webhooks, url_problem
+from airflow_provider_nenoa.emulator.wire import json_object, whole_number
 
 PREFIX = "/v1"
 
@@ -114,7 +115,7 @@ def paged(request: Request, items: list[dict[str, Any]], state: State) -> dict[s
     if form == "cursor" or (form == "page" and ("limit" in asked or "after" in asked)):
         return _cursor_page(asked.get("limit") or asked.get("per_page"), asked.get("after"), items)
     per_page = _whole("per_page", asked.get("per_page"), _DEFAULT_PER_PAGE, _MAX_PER_PAGE)
-    page = _whole("page", asked.get("page"), 1, None)
+    page = _whole("page", asked.get("page"), 1)
     total_pages = math.ceil(len(items) / per_page)
     if form == "repeat":
         page, total_pages = 1, 1_000_000
@@ -148,24 +149,20 @@ def _cursor(item: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(f"after:{item['id']}".encode()).decode().rstrip("=")
 
 
-def _whole(name: str, value: str | None, default: int, largest: int | None) -> int:
+def _whole(name: str, value: str | None, default: int, largest: int = 10**9) -> int:
     if value is None:
         return default
-    if not value.isascii() or not value.isdigit() or int(value) < 1 or (largest is not None and int(value) > largest):
-        raise OpenAnalystError(
-            422, f"{name}: must be a whole number of at least 1{largest and f', at most {largest}'}."
-        )
-    return int(value)
+    number = whole_number(value)
+    if number is None or not 1 <= number <= largest:
+        raise OpenAnalystError(422, f"{name}: must be a whole number from 1 to {largest}.")
+    return number
 
 
-async def _json_object(request: Request) -> dict[str, Any]:
+async def _body(request: Request) -> dict[str, Any]:
     try:
-        body = json.loads(await request.body())
-    except ValueError:
-        raise OpenAnalystError(422, "The request body is not valid JSON.") from None
-    if not isinstance(body, dict):
-        raise OpenAnalystError(422, "The request body must be a JSON object.")
-    return body
+        return json_object(await request.body())
+    except ValueError as problem:
+        raise OpenAnalystError(422, f"The request body {problem}.") from None
 
 
 def _text(body: dict[str, Any], name: str) -> str:
@@ -291,7 +288,7 @@ def router(state: State, webhooks: Webhooks, database: data.Database) -> APIRout
 
     @api.post("/queries")
     async def execute_query(request: Request, caller: Authenticated) -> JSONResponse:
-        body = await _json_object(request)
+        body = await _body(request)
         dataset_id, sql = _text(body, "dataset_id"), _text(body, "query")
         item(data.datasets, state.settings.datasets, dataset_id, "dataset")
         behaviour = _behaviour_in_sql(state.settings.query, sql)
@@ -326,7 +323,7 @@ def router(state: State, webhooks: Webhooks, database: data.Database) -> APIRout
 
     @api.post("/agents/run")
     async def run_agent(request: Request, caller: Authenticated) -> JSONResponse:
-        body = await _json_object(request)
+        body = await _body(request)
         agent_id, task = _text(body, "agent_id"), _text(body, "task")
         context = body.get("context")
         if context is None:

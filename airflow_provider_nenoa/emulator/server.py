@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import Callable
@@ -134,3 +135,19 @@ class Emulator:
     def nenai_url(self) -> str:
         """Host of a connection of type ``nenai``."""
         return self.url
+
+    def airflow_connections(self, api_key: str = "oa_live_emulator") -> dict[str, str]:
+        """Environment variables that point Airflow's default connections of both vendors here, secrets included.
+
+        :param api_key: the key of both connections; OpenAnalyst sends no webhooks for ``oa_test_...``.
+        """
+        openanalyst = {"webhook_secret": self.settings.openanalyst_webhook_secret}
+        nenai = {"webhook_secret": self.settings.nenai_webhook_secret}
+        return {
+            "AIRFLOW_CONN_OPENANALYST_DEFAULT": json.dumps(
+                {"conn_type": "openanalyst", "host": self.openanalyst_url, "password": api_key, "extra": openanalyst}
+            ),
+            "AIRFLOW_CONN_NENAI_DEFAULT": json.dumps(
+                {"conn_type": "nenai", "host": self.nenai_url, "password": api_key, "extra": nenai}
+            ),
+        }

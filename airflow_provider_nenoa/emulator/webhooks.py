@@ -7,7 +7,9 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import ssl
 import time
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,18 +50,23 @@ def _loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class Webhooks:
     """Sends webhooks in the background, the ones of a run in their order unless a fault says otherwise."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._client: httpx.AsyncClient | None = None
+        self._idle: list[httpx.AsyncClient] = []
         self._turns = asyncio.Semaphore(CONCURRENT_DELIVERIES)
 
     async def close(self) -> None:
-        """Close the connections to receivers."""
-        if self._client:
-            await self._client.aclose()
+        """Give back what the deliveries used."""
+        for client in self._idle:
+            await client.aclose()
 
     def send(self, run: Run, status: str, payload: dict[str, Any]) -> None:
         """Send one webhook of a run, if the run has anywhere to send it.
@@ -127,24 +134,32 @@ class Webhooks:
         headers = {"Content-Type": "application/json", header: prefix + sign(secret, body)}
         assert run.webhook_url is not None
         async with self._turns:
+            client = self._client()
             started = time.monotonic()
             try:
                 async with asyncio.timeout(timeout):
-                    reply = await self._http().post(run.webhook_url, content=body, headers=headers)
+                    reply = await client.post(run.webhook_url, content=body, headers=headers)
             except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
                 code, outcome = None, type(error).__name__
             else:
                 code, outcome = reply.status_code, "delivered" if reply.is_success else "refused"
+            self._idle.append(client)
         self._note(run, status, attempt, outcome, code, round(time.monotonic() - started, 4))
         return outcome == "delivered"
 
-    def _http(self) -> httpx.AsyncClient:
-        if self._client is None:
-            # Receivers are on this machine, mostly: no proxy from the environment, and no redirects.
+    def _client(self) -> httpx.AsyncClient:
+        """A client for one delivery: one shared by many takes longer for each, the more of them there are."""
+        if self._idle:
+            return self._idle.pop()
+        return httpx.AsyncClient(
+            # Receivers are on this machine, mostly: no proxy from the environment.
+            trust_env=False,
+            verify=_tls(),
             # The whole attempt has a time limit, so its parts need none.
-            limits = httpx.Limits(max_connections=CONCURRENT_DELIVERIES)
-            self._client = httpx.AsyncClient(trust_env=False, timeout=None, limits=limits)  # noqa: S113
-        return self._client
+            timeout=None,  # noqa: S113
+            # A receiver may close an idle connection just when it is used again. Losses shall be asked for.
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
 
     def _note(
         self,
