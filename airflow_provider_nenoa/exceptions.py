@@ -5,7 +5,7 @@ from __future__ import annotations
 try:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
 except ImportError:  # Airflow 3.0 and 3.1 keep them in the core
-    from airflow.exceptions import AirflowException, AirflowFailException  # type: ignore[no-redef,assignment]
+    from airflow.exceptions import AirflowException, AirflowFailException  # type: ignore[attr-defined,no-redef]
 
 
 class NenoaError(AirflowException):
@@ -13,7 +13,7 @@ class NenoaError(AirflowException):
     Anything that went wrong between Airflow and a vendor. Airflow's retries apply.
 
     :param message: What happened, and what to do.
-    :param status_code: The HTTP status the vendor answered with, if it answered.
+    :param http_status: The HTTP status the vendor answered with, if it answered.
     :param code: The vendor's own error code, for example ``DATASET_NOT_FOUND``.
     :param request_id: The vendor's id of the request: support will ask for it.
     :param retry_after: Seconds after which the vendor will listen again, if it said so.
@@ -23,13 +23,13 @@ class NenoaError(AirflowException):
         self,
         message: str,
         *,
-        status_code: int | None = None,
+        http_status: int | None = None,
         code: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.status_code = status_code
+        self.http_status = http_status
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
@@ -93,3 +93,7 @@ class RunFailed(NenoaError):
 
 class RunTimeout(NenoaError):
     """The run did not end in time. The remote run goes on: neither API can cancel one."""
+
+
+class DeadlinePassed(Exception):
+    """The deadline of a wait passed; internal. The message is the last status word known, or empty."""

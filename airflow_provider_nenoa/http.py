@@ -190,7 +190,7 @@ class HttpApi:
             text += f". It will listen again in {retry_after:g} s"
         return kind(
             self._scrub(f"{text}. {advice}"),
-            status_code=response.status_code,
+            http_status=response.status_code,
             code=code,
             request_id=request_id,
             retry_after=retry_after,
@@ -282,7 +282,7 @@ class HttpApi:
                 f"{self.vendor} may or may not have acted on POST {path}: no clear answer came ({why}). It was not "
                 "sent again, because that could start the same work twice."
             ),
-            status_code=error.status_code if error else None,
+            http_status=error.http_status if error else None,
             code=error.code if error else None,
             request_id=error.request_id if error else None,
         )

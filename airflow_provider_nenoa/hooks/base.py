@@ -120,6 +120,7 @@ class VendorHook(BaseHook):
     vendor: ClassVar[str]
     default_host: ClassVar[str]
     conn_type: ClassVar[str]
+    webhooks_need_https: ClassVar[bool] = False
 
     def __init__(
         self,

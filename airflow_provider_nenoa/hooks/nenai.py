@@ -112,7 +112,7 @@ class NenAIHook(VendorHook):
             raise PermissionDenied(
                 f"{error} NenAI wants requests with secure_workflow_params signed, by a scheme that it sets up with "
                 "you and does not publish. Pass a requests.auth.AuthBase that signs this way as 'auth'.",
-                status_code=error.status_code,
+                http_status=error.http_status,
                 code=error.code,
                 request_id=error.request_id,
             ) from None

@@ -32,6 +32,7 @@ class OpenAnalystHook(VendorHook):
     conn_name_attr = "openanalyst_conn_id"
     default_conn_name = "openanalyst_default"
     hook_name = "OpenAnalyst"
+    webhooks_need_https = True  # stated on its API page, "Webhook Callbacks"
 
     def __init__(self, openanalyst_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(openanalyst_conn_id, **kwargs)

@@ -1,0 +1,159 @@
+"""Wait for a run that was started elsewhere: by another task, another DAG, or outside Airflow."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+from airflow_provider_nenoa.exceptions import (
+    InvalidArgument,
+    InvalidConnection,
+    NenoaError,
+    PermanentError,
+    RunFailed,
+    RunTimeout,
+)
+from airflow_provider_nenoa.operators.base import GRACE, default_deferrable, positive_seconds
+from airflow_provider_nenoa.runs import RunStatus
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_nenoa.hooks.base import VendorHook
+    from airflow_provider_nenoa.triggers.base import RunTrigger
+    from airflow_provider_nenoa.waiting.kinds import Ended, Kind, RunKey
+
+
+class RunSensor(BaseSensorOperator):
+    """
+    Wait until a run has ended. Subclasses say whose.
+
+    It works in ``poke`` and ``reschedule`` mode, and deferrable. Where the connection has a ``webhook_secret``, our
+    receiver is asked first, and the vendor only every ten minutes (in ``reschedule`` mode, with each poke).
+
+    Returns a dict: the run's id, ``status`` (the vendor's word) and ``result`` (the vendor's whole payload).
+
+    :param deferrable: Wait in the triggerer, without holding a worker. Default: ``[operators] default_deferrable``.
+    :param poll_interval: Shortest interval in seconds at which the vendor is asked in deferrable mode; it grows with
+        the time waited. Default: ``poke_interval``.
+    :param kwargs: ``poke_interval``, ``timeout``, ``mode``, ``soft_fail`` and the others of every sensor.
+    """
+
+    kind_name: ClassVar[str]
+    id_key: ClassVar[str]
+
+    def __init__(self, *, deferrable: bool | None = None, poll_interval: float | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name in ("poke_interval", "timeout"):
+            positive_seconds(name, getattr(self, name))
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = positive_seconds("poll_interval", poll_interval or self.poke_interval)
+        self._asked_vendor_at: float | None = None
+
+    @property
+    @abstractmethod
+    def conn_id(self) -> str:
+        """The Airflow connection."""
+
+    @property
+    @abstractmethod
+    def awaited_id(self) -> str:
+        """The vendor's id of the run."""
+
+    @abstractmethod
+    def make_trigger(self, **kwargs: Any) -> RunTrigger:
+        """Make the trigger that waits for the run; ``kwargs`` are those of `RunTrigger`."""
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of run is awaited."""
+        from airflow_provider_nenoa.waiting.kinds import KINDS
+
+        return KINDS[self.kind_name]
+
+    def execute(self, context: Context) -> Any:
+        """Ask once; then poke on, or defer."""
+        if not isinstance(self.awaited_id, str) or not self.awaited_id.strip():
+            raise InvalidArgument(f"'{self.id_key}' must be a non-empty string, not {self.awaited_id!r}.")
+        if not self.deferrable:
+            return super().execute(context)
+        if (ended := self._ask()) is not None:
+            return self._result(self._hook(), ended)
+        now = time.time()
+        self.defer(
+            trigger=self.make_trigger(
+                poll_interval=self.poll_interval,
+                deadline=now + self.timeout,
+                started_at=now,
+                told=bool(self._hook().settings.webhook_secret),
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout + GRACE),
+        )
+        return None
+
+    def poke(self, context: Context) -> PokeReturnValue | bool:
+        """Ask once how the run stands."""
+        ended = self._ask()
+        return False if ended is None else PokeReturnValue(True, self._result(self._hook(), ended))
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Go on after the trigger fired."""
+        from airflow_provider_nenoa.waiting.kinds import Ended
+
+        if "error" in event:
+            raise (PermanentError if event["permanent"] else NenoaError)(event["error"])
+        if "timeout" in event:
+            word = event["timeout"]
+            raise RunTimeout(
+                f"{self._the_run()} did not end within the sensor's timeout of {self.timeout:.0f} s; "
+                + (f"its last known status is '{word}'" if word else "nothing was heard of its status")
+                + ". The run goes on. Raise 'timeout' if such runs take longer."
+            )
+        return self._result(self._hook(), Ended(event["run_id"], event["word"], event["by_webhook"]))
+
+    def _ask(self) -> Ended | None:
+        from airflow_provider_nenoa.waiting import asking
+        from airflow_provider_nenoa.waiting.pace import SAFETY_INTERVAL
+
+        hook = self._hook()
+        told = bool(hook.settings.webhook_secret)
+        if not told and not self.kind.can_poll(hook):
+            raise InvalidConnection(
+                f"Connection '{self.conn_id}' has no 'webhook_secret': the end of a {self.kind.name} run cannot be "
+                "learnt. Set the secret with which the vendor signs its webhooks."
+            )
+        now = time.monotonic()
+        vendor = not told or self._asked_vendor_at is None or now - self._asked_vendor_at >= SAFETY_INTERVAL
+        if vendor:
+            self._asked_vendor_at = now
+        try:
+            return asking.ask(hook, self._key(), vendor=vendor)
+        except asking.TRANSIENT as error:
+            self.log.warning("%s Waiting on.", error)
+            return None
+
+    def _result(self, hook: VendorHook, ended: Ended) -> dict[str, Any]:
+        from airflow_provider_nenoa.waiting import asking
+
+        run = asking.read(hook, self._key(), ended)
+        if run.status is not RunStatus.SUCCESS:
+            raise RunFailed(f"{self._the_run()} ended in '{run.word}': {run.error or 'no reason was given'}")
+        self.log.info("%s ended in '%s'.", self._the_run(), run.word)
+        return {self.id_key: run.run_id, "status": run.word, "result": run.payload}
+
+    def _hook(self) -> VendorHook:
+        # One try a question: the next poke is the retry.
+        return self.kind.hook(self.conn_id, retry_for=0)
+
+    def _key(self) -> RunKey:
+        from airflow_provider_nenoa.waiting.kinds import RunKey
+
+        return RunKey(self.conn_id, self.kind_name, self.awaited_id)
+
+    def _the_run(self) -> str:
+        return f"{self.kind.vendor} {self.kind.name} run {self.awaited_id}"

@@ -1,0 +1,88 @@
+"""Sensors for OpenAnalyst."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_nenoa.sensors.base import RunSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_nenoa.triggers.base import RunTrigger
+
+
+class OpenAnalystAgentRunSensor(RunSensor):
+    """
+    Wait until an agent run has ended.
+
+    Returns a dict: ``run_id``, ``status`` (the vendor's word) and ``result`` (the vendor's whole payload).
+
+    :param run_id: The ``run_id`` of the run, for example from an `OpenAnalystRunAgentOperator` with
+        ``wait_for_completion=False``. (templated)
+    :param openanalyst_conn_id: The connection. Default ``openanalyst_default``. (templated)
+    :param kwargs: ``deferrable`` and ``poll_interval`` of `RunSensor`, and those of every sensor.
+    """
+
+    kind_name = "agent"
+    id_key = "run_id"
+    template_fields: Sequence[str] = ("run_id", "openanalyst_conn_id")
+
+    def __init__(self, *, run_id: str, openanalyst_conn_id: str = "openanalyst_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run_id = run_id
+        self.openanalyst_conn_id = openanalyst_conn_id
+
+    @property
+    def conn_id(self) -> str:
+        """The Airflow connection."""
+        return self.openanalyst_conn_id
+
+    @property
+    def awaited_id(self) -> str:
+        """The vendor's id of the run."""
+        return self.run_id
+
+    def make_trigger(self, **kwargs: Any) -> RunTrigger:
+        """Make the trigger that waits for the run."""
+        from airflow_provider_nenoa.triggers.openanalyst import OpenAnalystAgentRunTrigger
+
+        return OpenAnalystAgentRunTrigger(self.run_id, self.openanalyst_conn_id, **kwargs)
+
+
+class OpenAnalystQuerySensor(RunSensor):
+    """
+    Wait until a query has ended.
+
+    Returns a dict: ``query_id``, ``status`` (the vendor's word) and ``result`` (the vendor's whole payload).
+
+    :param query_id: The ``id`` of the query, for example from an `OpenAnalystExecuteQueryOperator` with
+        ``wait_for_completion=False``. (templated)
+    :param openanalyst_conn_id: The connection. Default ``openanalyst_default``. (templated)
+    :param kwargs: ``deferrable`` and ``poll_interval`` of `RunSensor`, and those of every sensor.
+    """
+
+    kind_name = "query"
+    id_key = "query_id"
+    template_fields: Sequence[str] = ("query_id", "openanalyst_conn_id")
+
+    def __init__(self, *, query_id: str, openanalyst_conn_id: str = "openanalyst_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.query_id = query_id
+        self.openanalyst_conn_id = openanalyst_conn_id
+
+    @property
+    def conn_id(self) -> str:
+        """The Airflow connection."""
+        return self.openanalyst_conn_id
+
+    @property
+    def awaited_id(self) -> str:
+        """The vendor's id of the query."""
+        return self.query_id
+
+    def make_trigger(self, **kwargs: Any) -> RunTrigger:
+        """Make the trigger that waits for the query."""
+        from airflow_provider_nenoa.triggers.openanalyst import OpenAnalystQueryTrigger
+
+        return OpenAnalystQueryTrigger(self.query_id, self.openanalyst_conn_id, **kwargs)
