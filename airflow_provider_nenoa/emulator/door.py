@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -80,7 +81,7 @@ class Door:
                 nonlocal first
                 if first:
                     first = False
-                    await asyncio.sleep(fault.seconds)
+                    await _wait(fault.seconds, receive)
                 await reply(message)
 
             await answer(late)
@@ -203,8 +204,19 @@ async def _drop(scope: Scope, receive: Receive, *, flush: bool = False) -> None:
         transport.close()
     else:
         transport.abort()
+    await _gone(receive)
+
+
+async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _wait(seconds: float, receive: Receive) -> None:
+    """Wait so long, but not for a client that has gone."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await _gone(receive)
 
 
 async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
