@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from airflow.configuration import conf
@@ -274,9 +275,9 @@ def open_store() -> Store:
 async def _read_body(request: Request) -> bytes:
     """Read the body, but never more than is allowed, whatever the headers promise."""
     too_large = Refusal(413, "too_large", f"A webhook may have {MAX_BODY} bytes.", {"Connection": "close"})
-    length = request.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) > MAX_BODY:
-        raise too_large
+    with suppress(ValueError):  # not a number: then reading shows how long it is
+        if int(request.headers.get("Content-Length", "0")) > MAX_BODY:
+            raise too_large
     body = bytearray()
     try:
         async for chunk in request.stream():

@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
+from starlette.testclient import TestClient
+
+from airflow_provider_nenoa.exceptions import NenoaError
+from airflow_provider_nenoa.webhooks import app as app_module
+from airflow_provider_nenoa.webhooks import tokens
+from airflow_provider_nenoa.webhooks.app import MAX_BODY, MAX_IDS, create_app
+from airflow_provider_nenoa.webhooks.connections import Sender
+from airflow_provider_nenoa.webhooks.store import Store
+from tests.support.receiver import SENDERS, body_of, open_store, signed
+
+GOOD = body_of("nenai", "m-1", "success", result="a secret result")
+
+
+@pytest.fixture(autouse=True)
+def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "REFUSAL_TIME", 0.0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(f"sqlite:///{tmp_path}/events.db")
+
+
+@pytest.fixture
+def client(store: Store) -> Iterator[TestClient]:
+    with TestClient(create_app(store, SENDERS.__getitem__), base_url="http://test/nenoa") as client:
+        yield client
+
+
+def bearer(conn_id: str, secret: str | None = None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tokens.issue(conn_id, secret or SENDERS[conn_id].secret)}"}
+
+
+def read(client: TestClient, path: str, conn_id: str = "nen") -> Any:
+    answer = client.get(f"/api/v1/connections/{conn_id}{path}", headers=bearer(conn_id))
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_webhook_is_stored_and_read_back(client: TestClient) -> None:
+    body = body_of("nenai", "m-1", "failed", error="no desk", expires_at=1800000000, workflow_id="w")
+    answer = client.post("/webhooks/nen?ref=r-1", content=body, headers=signed("nen", body))
+    assert (answer.status_code, answer.json()) == (200, {"status": "stored"})
+
+    run = read(client, "/runs/m-1")
+    assert run.pop("received_at") == pytest.approx(time.time(), abs=60)
+    assert run == {
+        "run_id": "m-1",
+        "ref": "r-1",
+        "status": "failed",
+        "word": "failed",
+        "error": "no desk",
+        "payload": json.loads(body),
+        "expires_at": 1800000000,
+        "seq": 1,
+        "deliveries": 1,
+    }
+    assert read(client, "/refs/r-1")["run_id"] == "m-1"
+    summary = {key: run[key] for key in ("run_id", "ref", "status", "word", "seq", "deliveries")}
+    (listed,) = read(client, "/runs?id=m-1&id=m-2")["runs"]
+    del listed["received_at"]
+    assert listed == summary
+    events = read(client, "/events?after=0")
+    del events["events"][0]["received_at"]
+    assert events == {"cursor": 1, "events": [summary], "more": False}
+    assert read(client, "/events") == {"cursor": 1, "events": [], "more": False}
+    assert read(client, "/events?after=1") == {"cursor": 1, "events": [], "more": False}
+
+
+def test_runs_of_another_connection_are_not_seen(client: TestClient) -> None:
+    client.post("/webhooks/nen?ref=r", content=GOOD, headers=signed("nen", GOOD))
+    for path in ("/runs/m-1", "/refs/r"):
+        answer = client.get(f"/api/v1/connections/oa{path}", headers=bearer("oa"))
+        assert (answer.status_code, answer.json()["error"]) == (404, "unknown_run")
+    assert read(client, "/runs?id=m-1", "oa") == {"runs": []}
+    assert read(client, "/events?after=0", "oa")["events"] == []
+
+
+def test_health_says_no_more_than_that(client: TestClient) -> None:
+    answer = client.get("/health")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("ref", ["", "a/b", "\x00", "ü", "x" * 201])
+def test_a_ref_that_cannot_be_ours_is_ignored_and_the_event_kept(client: TestClient, ref: str) -> None:
+    answer = client.post("/webhooks/nen", params={"ref": ref}, content=GOOD, headers=signed("nen", GOOD))
+    assert answer.status_code == 200
+    assert read(client, "/runs/m-1")["ref"] is None
+
+
+def wrong_deliveries() -> dict[str, tuple[str, dict[str, str]]]:
+    name, value = next(iter(signed("nen", GOOD).items()))
+    return {
+        "no signature": ("nen", {}),
+        "wrong secret": ("nen", {name: next(iter(signed("oa", GOOD).values()))}),
+        "truncated": ("nen", {name: value[:-1]}),
+        "empty": ("nen", {name: ""}),
+        "malformed": ("nen", {name: "sha256="}),
+        "no prefix": ("nen", {name: value.removeprefix("sha256=")}),
+        "signed for another body": ("nen", signed("nen", GOOD + b" ")),
+        "the other vendor's header": ("nen", {"X-OpenAnalyst-Signature": value}),
+        "of another connection": ("oa", {"X-OpenAnalyst-Signature": value}),
+        "unknown connection": ("nobody", {name: value}),
+        "unknown connection, no signature": ("nobody", {}),
+        "impossible connection": ("a b", {name: value}),
+    }
+
+
+@pytest.mark.parametrize("case", wrong_deliveries())
+def test_who_is_not_the_vendor_gets_the_same_401(client: TestClient, store: Store, case: str) -> None:
+    conn_id, headers = wrong_deliveries()[case]
+    answer = client.post(f"/webhooks/{conn_id}", content=GOOD, headers=headers)
+    assert answer.status_code == 401
+    reference = client.post("/webhooks/surely-not-there", content=GOOD)
+    assert answer.content == reference.content
+    assert dict(answer.headers) == dict(reference.headers)
+    assert store.cursor() == 0
+
+
+def wrong_tokens() -> dict[str, dict[str, str]]:
+    secret, soon = SENDERS["nen"].secret, time.time() + 60
+    good = jwt.encode({"aud": "nen", "exp": soon}, secret)
+    head, claims, _ = good.split(".")
+    return {
+        "none": {},
+        "empty": {"Authorization": ""},
+        "no token": {"Authorization": "Bearer"},
+        "basic": {"Authorization": f"Basic {good}"},
+        "bare": {"Authorization": good},
+        "other key": bearer("nen", "another secret"),
+        "other audience": {"Authorization": f"Bearer {jwt.encode({'aud': 'oa', 'exp': soon}, secret)}"},
+        "expired": {"Authorization": f"Bearer {jwt.encode({'aud': 'nen', 'exp': time.time() - 1}, secret)}"},
+        "alg none": {"Authorization": f"Bearer {jwt.encode({'aud': 'nen', 'exp': soon}, '', algorithm='none')}"},
+        "signature cut off": {"Authorization": f"Bearer {head}.{claims}."},
+        "not a token": {"Authorization": "Bearer x.y.z"},
+    }
+
+
+@pytest.mark.parametrize("case", wrong_tokens())
+@pytest.mark.parametrize("path", ["/runs/m-1", "/refs/r", "/runs?id=m-1", "/events", "/events?after=0&wait=30"])
+def test_who_is_not_one_of_ours_gets_the_same_401(client: TestClient, case: str, path: str) -> None:
+    client.post("/webhooks/nen?ref=r", content=GOOD, headers=signed("nen", GOOD))
+    answer = client.get(f"/api/v1/connections/nen{path}", headers=wrong_tokens()[case])
+    reference = client.get(f"/api/v1/connections/nobody{path}", headers=bearer("nen"))
+    assert answer.status_code == reference.status_code == 401
+    assert answer.content == reference.content
+    assert dict(answer.headers) == dict(reference.headers)
+
+
+def test_an_unknown_connection_takes_as_long_as_a_known_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "REFUSAL_TIME", 0.2)
+
+    def look_up(conn_id: str) -> Sender:
+        if conn_id not in SENDERS:
+            time.sleep(0.1)  # what only the lookup of an unknown connection takes: all backends are asked
+        return SENDERS[conn_id]
+
+    with TestClient(create_app(store, look_up), base_url="http://test/nenoa") as client:
+        for conn_id in ("nen", "nobody"):
+            for ask in (
+                lambda c=conn_id: client.post(f"/webhooks/{c}"),
+                lambda c=conn_id: client.get(f"/api/v1/connections/{c}/events"),
+            ):
+                started = time.monotonic()
+                assert ask().status_code == 401
+                # 0.01: the event loop's clock and this one are read at different moments.
+                assert time.monotonic() - started > 0.2 - 0.01
+
+
+@pytest.mark.parametrize(
+    ("body", "status_code"),
+    [(b"{", 400), (b"[]", 400), (b"{}", 422), (b'{"message_id": "m-1", "status": "paused"}', 422)],
+)
+def test_a_bad_body_is_refused_and_not_stored(
+    client: TestClient, store: Store, caplog: pytest.LogCaptureFixture, body: bytes, status_code: int
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        answer = client.post("/webhooks/nen", content=body, headers=signed("nen", body))
+    assert (answer.status_code, answer.json()["error"]) == (status_code, "bad_payload")
+    assert store.cursor() == 0
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_the_signature_is_checked_before_the_body_is_read(client: TestClient) -> None:
+    for body in (b"{", b"{}", b"[]"):
+        assert client.post("/webhooks/nen", content=body).status_code == 401
+
+
+def test_too_large_is_refused(client: TestClient, store: Store) -> None:
+    body = GOOD + b" " * (MAX_BODY + 1 - len(GOOD))
+    assert client.post("/webhooks/nen", content=body, headers=signed("nen", body)).status_code == 413
+    assert store.cursor() == 0
+
+
+@pytest.mark.parametrize("length", [None, "0", "-1", "", "x", "1e3", "9" * 5000, str(MAX_BODY), str(MAX_BODY + 1)])
+async def test_no_more_is_read_than_is_allowed_whatever_is_promised(store: Store, length: str | None) -> None:
+    received, answers = 0, []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal received
+        received += 65536
+        return {"type": "http.request", "body": b" " * 65536, "more_body": True}
+
+    async def send(message: dict[str, Any]) -> None:
+        answers.append(message)
+
+    headers = [] if length is None else [(b"content-length", length.encode())]
+    scope = {"type": "http", "method": "POST", "path": "/nenoa/webhooks/nen", "query_string": b"", "headers": headers}
+    await create_app(store, SENDERS.__getitem__)(scope, receive, send)
+    assert answers[0]["status"] == 413
+    assert received == (0 if length == str(MAX_BODY + 1) else MAX_BODY + 65536)
+
+
+def test_the_largest_body_allowed_is_stored(client: TestClient) -> None:
+    body = GOOD + b" " * (MAX_BODY - len(GOOD))
+    assert client.post("/webhooks/nen", content=body, headers=signed("nen", body)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "status_code"),
+    [
+        ("/events?after=x", 422),
+        ("/events?after=-1", 422),
+        ("/events?after=", 422),
+        ("/events?after=" + "9" * 19, 422),
+        ("/events?after=" + "9" * 18, 200),
+        ("/events?after=²", 422),
+        ("/events?after=0&wait=x", 422),
+        ("/events?after=0&wait=nan", 422),
+        ("/events?after=0&wait=-inf", 200),
+        ("/runs/m?wait=nan", 422),
+        ("/runs/m?wait=-1", 404),
+        ("/runs/%00", 404),
+        ("/runs/%F0%9F%A6%86", 404),
+        ("/runs/" + "x" * 5000, 404),
+        ("/runs?" + "&".join(f"id={n}" for n in range(MAX_IDS)), 200),
+        ("/runs?" + "&".join(f"id={n}" for n in range(MAX_IDS + 1)), 422),
+        ("/runs", 200),
+    ],
+)
+def test_odd_questions(client: TestClient, query: str, status_code: int) -> None:
+    answer = client.get(f"/api/v1/connections/nen{query}", headers=bearer("nen"))
+    assert answer.status_code == status_code, answer.text
+
+
+def test_wrong_methods_and_paths_are_refused(client: TestClient) -> None:
+    assert client.get("/webhooks/nen").status_code == 405
+    assert client.post("/api/v1/connections/nen/events").status_code == 405
+    assert client.get("/").status_code == 404
+    assert client.post("/webhooks/nen/more").status_code == 404
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from([*SENDERS, "nobody"]),
+    st.binary()
+    | st.dictionaries(
+        st.sampled_from(["run_id", "message_id", "status", "id"]),
+        st.none() | st.integers() | st.sampled_from(["m", "success", "running"]) | st.text(),
+    ).map(lambda value: json.dumps(value).encode()),
+    st.booleans(),
+    st.binary().filter(lambda raw: not set(raw) & {0, 10, 13}),
+)
+def test_whatever_is_posted_gets_a_fitting_answer(
+    client: TestClient, store: Store, conn_id: str, body: bytes, honest: bool, forged: bytes
+) -> None:
+    honest = honest and conn_id in SENDERS
+    headers = signed(conn_id, body) if honest else {"X-Hmac-Signature": forged, "X-OpenAnalyst-Signature": forged}
+    before = store.cursor()
+    answer = client.post(f"/webhooks/{conn_id}", content=body, headers=headers)
+    assert answer.status_code in ((200, 400, 422) if honest else (401,))
+    assert (store.cursor() > before) == (answer.status_code == 200)
+
+
+def test_nothing_is_said_to_be_stored_that_is_not(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(deliveries: Any) -> None:
+        raise OperationalError("INSERT ... a secret result", {"payload": "a secret result"}, OSError("disk full"))
+
+    monkeypatch.setattr(store, "record", fail)
+    with caplog.at_level(logging.DEBUG):
+        answer = client.post("/webhooks/nen", content=GOOD, headers=signed("nen", GOOD))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    assert "disk full" in caplog.text
+    assert "a secret result" not in caplog.text + answer.text
+    monkeypatch.undo()
+    assert store.cursor() == 0
+
+
+def test_a_database_that_hangs_is_not_waited_for_longer_than_the_vendor_waits(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert app_module.COMMIT_TIMEOUT < 5
+    monkeypatch.setattr(app_module, "COMMIT_TIMEOUT", 0.05)
+    real = store.record
+
+    def slowly(deliveries: Any) -> list[bool]:
+        time.sleep(0.3)
+        return real(deliveries)
+
+    monkeypatch.setattr(store, "record", slowly)
+    assert client.post("/webhooks/nen", content=GOOD, headers=signed("nen", GOOD)).status_code == 503
+
+
+def test_a_store_that_cannot_be_read_is_a_503(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise OperationalError("SELECT", {}, OSError("gone"))
+
+    for name in ("run", "by_ref", "summaries", "events", "cursor"):
+        monkeypatch.setattr(store, name, fail)
+    for path in ("/runs/m", "/refs/r", "/runs?id=m", "/events", "/events?after=0"):
+        answer = client.get(f"/api/v1/connections/nen{path}", headers=bearer("nen"))
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+
+
+def test_alone_it_says_which_setting_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW__NENOA__EVENT_STORE_URL", raising=False)
+    with pytest.raises(NenoaError, match="event_store_url"):
+        create_app()
+
+
+def test_webhooks_are_counted(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+
+    class Stats:
+        @staticmethod
+        def incr(name: str, tags: dict[str, str]) -> None:
+            counted.append((name, tags))
+
+    monkeypatch.setattr(app_module.airflow_internals, "server_stats", lambda: Stats)
+    for conn_id, body in [("nen", GOOD), ("nen", GOOD), ("nen", b"{}"), ("nobody", GOOD)]:
+        client.post(f"/webhooks/{conn_id}", content=body, headers=signed("nen", body))
+    assert counted == [
+        ("nenoa.webhook.accepted", {"conn_id": "nen"}),
+        ("nenoa.webhook.duplicate", {"conn_id": "nen"}),
+        ("nenoa.webhook.refused", {"reason": "bad_payload", "conn_id": "nen"}),
+        ("nenoa.webhook.refused", {"reason": "unauthorized"}),
+    ]
