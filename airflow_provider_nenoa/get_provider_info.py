@@ -153,6 +153,5 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": _modules("triggers"),
         "connection-types": [_NENAI, _OPENANALYST],
         "extra-links": ["airflow_provider_nenoa.links.nenai.NenAIRunLink"],
-        "plugins": [{"name": "nenoa", "plugin-class": "airflow_provider_nenoa.webhooks.plugin.NenoaPlugin"}],
         "config": _CONFIG,
     }
