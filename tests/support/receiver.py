@@ -14,7 +14,7 @@ from typing import Any
 
 import requests
 import uvicorn
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet
 from sqlalchemy import create_engine
 
 from airflow_provider_nenoa.webhooks import signatures
@@ -29,7 +29,7 @@ SENDERS = {
 }
 """The connections that exist; any other raises KeyError, as Airflow raises an error of its own."""
 
-FERNET = MultiFernet([Fernet(Fernet.generate_key())])
+FERNET = Fernet(Fernet.generate_key())
 
 
 def open_store(url: str, **options: Any) -> Store:
