@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import create_engine, text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import CreateTable
+
+from airflow_provider_nenoa.runs import Run, RunStatus
+from airflow_provider_nenoa.webhooks import store as store_module
+from airflow_provider_nenoa.webhooks.records import RunSummary
+from airflow_provider_nenoa.webhooks.store import PAGE, Delivery, Store
+from tests.support.receiver import FERNET, open_store
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    store = open_store(database_url)
+    yield store
+    store._engine.dispose()
+
+
+def delivery(
+    run_id: str, word: str = "processing", ref: str | None = None, conn_id: str = "c", **more: Any
+) -> Delivery:
+    return Delivery(conn_id, Run(run_id, word, {"status": word, **more}), ref)
+
+
+def rows(store: Store, table: str = "nenoa_run") -> list[Any]:
+    with store._engine.connect() as connection:
+        return list(connection.execute(text(f"SELECT * FROM {table}")).mappings())
+
+
+def test_a_run_goes_from_state_to_state(store: Store) -> None:
+    assert store.run("c", "r") is None
+    assert store.record([delivery("r", "processing", part=1)]) == [True]
+    assert store.record([delivery("r", "processing", part=2)]) == [False]
+    assert store.record([delivery("r", "failed", "ref", error="no")]) == [True]
+    assert store.record([delivery("r", "success", "other ref"), delivery("r", "processing")]) == [False, False]
+    run = store.run("c", "r")
+    assert run is not None
+    assert (run.status, run.word, run.error, run.ref, run.deliveries) == (RunStatus.FAILED, "failed", "no", "ref", 5)
+    assert run.payload == {"status": "failed", "error": "no"}
+    assert store.by_ref("c", "ref") == run
+    assert store.by_ref("c", "other ref") is None
+    assert store.by_ref("d", "ref") is None
+
+
+def test_a_ref_that_comes_late_is_a_change(store: Store) -> None:
+    store.record([delivery("r", "success")])
+    cursor = store.cursor()
+    assert store.record([delivery("r", "success", "ref")]) == [False]
+    assert [event.ref for event in store.events("c", cursor).events] == ["ref"]
+    assert [change.ref for change in store.changes(cursor)] == ["ref"]
+
+
+def test_ids_differ_by_case(store: Store) -> None:
+    store.record([delivery("Run"), delivery("run", "success"), delivery("run", conn_id="C")])
+    assert [len(rows(store)), store.run("c", "Run").word, store.run("c", "run").word] == [3, "processing", "success"]
+
+
+# One example is a schedule: batches of deliveries as the writer commits them, with a reader that looks in between.
+RUN_IDS, WORDS, REFS = "abc", ["queued", "processing", "success", "failed", "cancelled"], [None, "ref1", "ref2"]
+BATCHES = st.lists(
+    st.lists(
+        st.tuples(st.sampled_from("xy"), st.sampled_from(RUN_IDS), st.sampled_from(WORDS), st.sampled_from(REFS)),
+        min_size=1,
+        max_size=6,
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=BATCHES, reads=st.lists(st.booleans(), min_size=8, max_size=8))
+def test_any_schedule_of_deliveries_ends_in_the_right_state(
+    store: Store, batches: list[list[tuple[str, str, str, str | None]]], reads: list[bool]
+) -> None:
+    example = uuid.uuid4().hex  # connections of its own: the database is shared by all examples
+    conn_ids = {name: f"{example}-{name}" for name in "xy"}
+    cursors = dict.fromkeys("xy", store.cursor())
+    seen: dict[tuple[str, str], RunSummary] = {}
+    expected: dict[tuple[str, str], dict[str, Any]] = {}
+    number = 0
+
+    def read(name: str) -> None:
+        page = store.events(conn_ids[name], cursors[name])
+        assert [event.seq for event in page.events] == sorted({event.seq for event in page.events})
+        assert all(event.seq > cursors[name] for event in page.events)
+        cursors[name] = page.cursor
+        for event in page.events:
+            before = seen.get((name, event.run_id))
+            assert before is None or not before.status.is_end or before.status == event.status
+            seen[name, event.run_id] = event
+
+    for batch, read_after in zip(batches, reads, strict=False):
+        deliveries, news = [], []
+        for name, run_id, word, ref in batch:
+            number += 1
+            deliveries.append(delivery(run_id, word, ref, conn_ids[name], number=number))
+            state = expected.setdefault((name, run_id), {"word": "", "ref": None, "deliveries": 0, "ended": False})
+            is_news = not state["ended"] and state["word"] != word
+            news.append(is_news)
+            if is_news:
+                state.update(word=word, number=number, ended=word in ("success", "failed", "cancelled"))
+            state["ref"] = state["ref"] or ref
+            state["deliveries"] += 1
+        assert store.record(deliveries) == news
+        if read_after:
+            for name in "xy":
+                read(name)
+
+    for name in "xy":
+        read(name)
+    assert seen.keys() == expected.keys()
+    for (name, run_id), state in expected.items():
+        run = store.run(conn_ids[name], run_id)
+        assert run is not None
+        assert (run.word, run.ref, run.deliveries) == (state["word"], state["ref"], state["deliveries"])
+        assert run.payload == {"status": state["word"], "number": state["number"]}
+        latest = seen[name, run_id]
+        assert (latest.word, latest.ref, latest.seq) == (run.word, run.ref, run.seq)
+    for name in "xy":
+        known = {run.run_id: run for run in store.summaries(conn_ids[name], [*RUN_IDS, "never seen"])}
+        assert known.keys() == {run_id for other, run_id in expected if other == name}
+
+
+def test_pages_follow_each_other_without_a_gap(store: Store) -> None:
+    run_ids = [f"r{number:04}" for number in range(PAGE + 5)]
+    store.record([delivery(run_id) for run_id in run_ids])
+    first = store.events("c", 0)
+    assert (len(first.events), first.more) == (PAGE, True)
+    second = store.events("c", first.cursor)
+    assert (len(second.events), second.more) == (5, False)
+    assert [event.run_id for event in first.events + second.events] == run_ids
+    assert store.events("c", second.cursor).events == []
+    assert store.events("c", second.cursor).cursor == second.cursor == store.cursor()
+    assert len(store.changes(0)) == PAGE
+
+
+def test_a_cursor_of_another_database_starts_over(store: Store) -> None:
+    store.record([delivery("r1"), delivery("r2")])
+    page = store.events("c", 1000)
+    assert ([event.run_id for event in page.events], page.cursor) == (["r1", "r2"], 2)
+    empty = store.events("nobody", 1000)
+    assert (empty.events, empty.cursor) == ([], 2)
+
+
+def test_payloads_are_encrypted(store: Store) -> None:
+    store.record([delivery("r", "success", url="https://files.test/?signature=presigned")])
+    (row,) = rows(store)
+    assert "presigned" not in str(dict(row))
+    assert store.run("c", "r").payload["url"].endswith("presigned")
+
+
+class NullFernet:
+    """What Airflow has when there is no key."""
+
+    is_encrypted = False
+    encrypt = staticmethod(lambda message: message)
+    decrypt = staticmethod(lambda message, ttl=None: message)
+
+
+def test_without_a_key_it_works_and_such_rows_stay_readable_with_one(database_url: str) -> None:
+    with_key, engine = open_store(database_url), create_engine(database_url)
+    without_key = Store(engine, NullFernet())  # type: ignore[arg-type]
+    without_key.record([delivery("r1", "success", x="ü")])
+    assert without_key.run("c", "r1").payload == with_key.run("c", "r1").payload == {"status": "success", "x": "ü"}
+    with_key.record([delivery("r2", "success")])
+    assert with_key.run("c", "r2").payload == {"status": "success"}
+
+
+def test_a_rotated_key_still_reads_and_a_lost_one_says_so(database_url: str) -> None:
+    open_store(database_url).record([delivery("r", "success")])
+    engine, new = create_engine(database_url), Fernet(Fernet.generate_key())
+    rotated = Store(engine, MultiFernet([new, FERNET]))  # type: ignore[arg-type]
+    assert rotated.run("c", "r").payload == {"status": "success"}
+    lost = Store(engine, new)  # type: ignore[arg-type]
+    with pytest.raises(InvalidToken):
+        lost.run("c", "r")
+    assert [run.word for run in lost.summaries("c", ["r"])] == ["success"]
+
+
+def test_large_payloads_are_kept_whole(store: Store) -> None:
+    payload = "x" * (1024 * 1024)
+    store.record([delivery("r", "success", x=payload)])
+    assert store.run("c", "r").payload["x"] == payload
+
+
+def test_what_is_too_old_is_deleted_a_batch_at_a_time(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "PRUNE_BATCH", 3)
+    now = 1_000_000.0
+    store = open_store(database_url, retention_days=2, clock=lambda: now)
+    store.record([delivery(f"old{number}") for number in range(7)])
+    now += 86400
+    store.record([delivery("newer"), delivery("old0", "success")])
+    now += 86400 + 1
+    assert [store.prune() for _ in range(3)] == [3, 3, 0]
+    assert {row["run_id"] for row in rows(store)} == {"old0", "newer"}
+    now += 30
+    store._retention = 0.0
+    assert store.prune() == 0  # not yet time to look again
+    now += 31
+    assert store.prune() == 2
+    assert store.newest_age() is None
+    assert store.cursor() == 9  # numbers are not used again
+
+
+def test_the_age_of_the_newest_event(database_url: str) -> None:
+    now = 1_000_000.0
+    store = open_store(database_url, clock=lambda: now)
+    assert store.newest_age() is None
+    store.record([delivery("r")])
+    now += 12.5
+    assert store.newest_age() == 12.5
+    now -= 60  # another server's clock
+    assert store.newest_age() == 0.0
+
+
+def test_a_failed_transaction_leaves_nothing(store: Store) -> None:
+    store.record([delivery("r1")])
+    with pytest.raises(Exception, match=r"."):
+        store.record([delivery("r2"), delivery(None)])  # type: ignore[arg-type]
+    assert [row["run_id"] for row in rows(store)] == ["r1"]
+    assert store.record([delivery("r2")]) == [True]
+
+
+def test_servers_that_start_together_make_one_set_of_tables(database_url: str) -> None:
+    servers = 6
+    barrier = threading.Barrier(servers)
+    errors: list[Exception] = []
+
+    def serve(number: int) -> None:
+        store = open_store(database_url)
+        barrier.wait()
+        try:
+            store.record([delivery(f"r{number}")])
+        except Exception as error:
+            errors.append(error)
+        store._engine.dispose()
+
+    in_threads([lambda number=number: serve(number) for number in range(servers)])
+    assert errors == []
+    store = open_store(database_url)
+    assert {row["run_id"] for row in rows(store)} == {f"r{number}" for number in range(servers)}
+    assert [row["seq"] for row in rows(store, "nenoa_counter")] == [servers]
+
+
+def in_threads(calls: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+PROCESSES, THREADS, EACH = 2, 2, 150
+
+
+def write(url: str, process: int, ready: Any) -> None:
+    """Run by each writer process: as many transactions as it can, of one delivery each."""
+    store = open_store(url)
+    store.cursor()
+    ready.wait()
+
+    def work(thread: int) -> None:
+        for count in range(EACH):
+            store.record([delivery(f"{process}-{thread}-{count}")])
+
+    in_threads([lambda thread=thread: work(thread) for thread in range(THREADS)])
+    store._engine.dispose()
+
+
+def test_a_reader_misses_nothing_that_other_processes_commit(database_url: str) -> None:
+    store = open_store(database_url)
+    cursor = store.cursor()
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Barrier(PROCESSES + 1)
+    with ExitStack() as stack:
+        writers = [spawn.Process(target=write, args=(database_url, number, ready)) for number in range(PROCESSES)]
+        for writer in writers:
+            writer.start()
+            stack.callback(writer.kill)
+        ready.wait(60)
+        seen: list[str] = []
+        while True:
+            over = all(writer.exitcode is not None for writer in writers)
+            page = store.events("c", cursor)
+            cursor = page.cursor
+            seen += [event.run_id for event in page.events]
+            if over and not page.events:
+                break
+        assert [writer.exitcode for writer in writers] == [0] * PROCESSES
+    assert len(seen) == len(set(seen)) == PROCESSES * THREADS * EACH
+    store._engine.dispose()
+
+
+def test_mysql_gets_columns_that_are_long_and_case_sensitive_enough() -> None:
+    statement = str(CreateTable(store_module._runs).compile(dialect=mysql.dialect()))
+    assert "payload LONGTEXT NOT NULL" in statement
+    assert "run_id VARCHAR(250) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL" in statement
