@@ -44,7 +44,7 @@ def nenoa_pipeline() -> None:
         task_id="summarise",
         agent_id="{{ params.agent_id }}",
         task_prompt="Summarise the weakest weeks of {{ params.region }}, and what the invoices say about them.",
-        context={"invoices": workflow.output["message_id"], "rows": query.output["rows"]},
+        context={"invoices": workflow.output["message_id"], "sales": query.output},
         deferrable=True,
     )
 

@@ -42,7 +42,7 @@ def openanalyst_pipeline() -> None:
         task_id="explain",
         agent_id="{{ params.agent_id }}",
         task_prompt="Explain the revenue by region, and flag any anomalies.",
-        context={"dataset_id": dataset_id, "rows": revenue.output["rows"]},
+        context={"dataset_id": dataset_id, "revenue": revenue.output},
         deferrable=True,
     )
 

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
+SETTLE = 5.0
+"""
+Seconds that a trigger lives at least. Airflow's scheduler fails a task whose trigger fires before the scheduler has seen
+that the deferring process is done (apache/airflow issues 66374, 67287 and 72716, the last still open in 3.3.2).
+"""
+
+
 class RunTrigger(BaseTrigger):
     """
     Wait until a run has ended. Subclasses name the vendor's words for it.
@@ -78,11 +85,13 @@ class RunTrigger(BaseTrigger):
         :return: ``{"run_id", "word", "by_webhook"}`` of the end; or ``{"timeout": <last status word>}``; or
             ``{"error": <message>, "permanent": <bool>}``; each with ``ref``, ``told`` and ``started_at``.
         """
+        import asyncio
         import time
 
         from airflow_provider_nenoa.waiting.hub import Hub
         from airflow_provider_nenoa.waiting.kinds import RunKey
 
+        settled_at = time.monotonic() + SETTLE
         started_at = time.time() if self.started_at is None else self.started_at
         event: dict[str, Any] = {
             "run_id": self.run_id,
@@ -105,6 +114,7 @@ class RunTrigger(BaseTrigger):
             event |= {"error": str(error), "permanent": isinstance(error, PermanentError)}
         else:
             event |= {"run_id": ended.run_id, "word": ended.word, "by_webhook": ended.by_webhook}
+        await asyncio.sleep(settled_at - time.monotonic())
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
