@@ -37,14 +37,13 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None) -> 
 
     app = FastAPI(title="NenAI and OpenAnalyst, emulated", lifespan=lifespan)
     app.state.emulator = state
-    app.include_router(openanalyst.router(state, webhooks, database))
-    app.include_router(nenai.router(state, webhooks))
-    app.include_router(files.router(state))
-    app.include_router(control.router(state))
+    vendors = [openanalyst.router(state, webhooks, database), nenai.router(state, webhooks), files.router(state)]
+    for router in (*vendors, control.router(state)):
+        app.include_router(router)
     app.add_exception_handler(openanalyst.OpenAnalystError, _vendor_error)
     app.add_exception_handler(nenai.NenAIError, _vendor_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(Door, routes=app, state=state)
+    app.add_middleware(Door, routes=[route for router in vendors for route in router.routes], state=state)
     return app
 
 

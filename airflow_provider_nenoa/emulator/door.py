@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_provider_nenoa.emulator import nenai, openanalyst
@@ -34,11 +34,11 @@ class Door:
     """ASGI middleware around the vendors' endpoints.
 
     :param app: the application that answers.
-    :param routes: the application whose routes name the counts.
+    :param routes: the vendors' endpoints, whose paths name the counts.
     :param state: where requests, counts and faults are kept.
     """
 
-    def __init__(self, app: ASGIApp, *, routes: FastAPI, state: State) -> None:
+    def __init__(self, app: ASGIApp, *, routes: Sequence[BaseRoute], state: State) -> None:
         self._app = app
         self._routes = routes
         self._state = state
@@ -94,7 +94,7 @@ class Door:
             await _send_spoilt(fault, kept, scope, receive, reply)
 
     def _route(self, scope: Scope) -> str:
-        for route in self._routes.routes:
+        for route in self._routes:
             if route.matches(scope)[0] is not Match.NONE:
                 return str(getattr(route, "path", scope["path"]))
         return "(unknown)"

@@ -107,12 +107,14 @@ def test_the_clock_can_be_given() -> None:
 
 
 def test_an_emulator_stops_and_leaves_nothing_behind() -> None:
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     with Emulator(agent={"seconds": 100}) as emulator:
         api = Api(emulator.openanalyst_url, {"Authorization": "Bearer oa_live_a"})
         assert api.post("/agents/run", json={"agent_id": "a", "task": "t"}).status_code == 202
         api.session.close()
-    assert threading.active_count() == threads
+        threads = set(threading.enumerate()) - before
+    assert threads
+    assert not any(thread.is_alive() for thread in threads)
     with pytest.raises(requests.ConnectionError):
         requests.get(emulator.url, timeout=5)
 
