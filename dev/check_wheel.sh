@@ -29,6 +29,6 @@ expect() { # what airflow COMMAND... must show
 expect '^airflow-provider-nenoa ' providers list
 for type in nenai openanalyst; do
     expect "^$type " providers hooks
-    expect "^webhook_secret +.*|$type" providers widgets
+    expect "^extra__${type}__webhook_secret " providers widgets
 done
 echo "The wheel works: $(basename "$1")"

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG
+
 from airflow_provider_nenoa.operators.openanalyst import (
     OpenAnalystExecuteQueryOperator,
     OpenAnalystGetDatasetOperator,
