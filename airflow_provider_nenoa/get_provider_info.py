@@ -150,7 +150,10 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": _modules("hooks"),
         "operators": _modules("operators"),
         "sensors": _modules("sensors"),
-        "triggers": _modules("triggers"),
+        "triggers": [
+            {**entry, "python-modules": [*entry["python-modules"], "airflow_provider_nenoa.triggers.events"]}
+            for entry in _modules("triggers")
+        ],
         "connection-types": [_NENAI, _OPENANALYST],
         "extra-links": ["airflow_provider_nenoa.links.nenai.NenAIRunLink"],
         "config": _CONFIG,

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 SETTLE = 5.0
 """
-Seconds that a trigger lives at least. Airflow's scheduler fails a task whose trigger fires before the scheduler has seen
-that the deferring process is done (apache/airflow issues 66374, 67287 and 72716, the last still open in 3.3.2).
+Seconds that a trigger lives at least. Airflow's scheduler fails a task whose trigger fires before the scheduler has
+seen that the deferring process is done (apache/airflow issues 66374, 67287 and 72716, the last still open in 3.3.2).
 """
 
 

@@ -229,7 +229,7 @@ class Hub:
     _of_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]] = WeakKeyDictionary()
 
     def __init__(self, read: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None) -> None:
-        self.read = read or _read_in_airflows_thread
+        self.read = read or read_connection_in_airflows_thread
         self._channels: dict[tuple[str, str], Channel] = {}
         self._budgets: dict[str, Budget] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -312,7 +312,7 @@ async def back_off(failures: int) -> None:
     await asyncio.sleep(min(60.0, 2.0 ** (failures - 1)) * random.uniform(0.5, 1.0))
 
 
-async def _read_in_airflows_thread(read: Callable[[], Any]) -> Any:
+async def read_connection_in_airflows_thread(read: Callable[[], Any]) -> Any:
     # In a triggerer, Airflow's connections are read over a socket that only asgiref's thread may use (3.0 to 3.2).
     from asgiref.sync import sync_to_async
 
