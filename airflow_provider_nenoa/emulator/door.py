@@ -16,6 +16,7 @@ from airflow_provider_nenoa.emulator.faults import Fault
 from airflow_provider_nenoa.emulator.state import State
 
 CONTROL = "/_control"
+_NO_VENDORS = (CONTROL, "/docs", "/openapi.json")
 
 #: Key in the ASGI scope's ``state`` under which :class:`airflow_provider_nenoa.emulator.server.Protocol` keeps the
 #: connection's transport.
@@ -44,7 +45,7 @@ class Door:
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(CONTROL):
+        if scope["type"] != "http" or scope["path"].startswith(_NO_VENDORS):
             await self._app(scope, receive, send)
             return
         state = self._state

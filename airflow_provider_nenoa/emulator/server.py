@@ -146,18 +146,23 @@ class Emulator:
         """Host of a connection of type ``nenai``."""
         return self.url
 
-    def airflow_connections(self, api_key: str = "oa_live_emulator") -> dict[str, str]:
+    def airflow_connections(self, api_key: str = "oa_live_emulator", *, receiver: bool = True) -> dict[str, str]:
         """Environment variables that point Airflow's default connections of both vendors here, secrets included.
 
         :param api_key: the key of both connections; OpenAnalyst sends no webhooks for ``oa_test_...``.
+        :param receiver: whether the provider's webhook receiver runs, as it does in Airflow's API server. False, for
+            ``dag.test()``: the connections have no webhook secret, so runs are polled; for NenAI turn the setting
+            ``run_status_path`` on.
         """
-        openanalyst = {"webhook_secret": self.settings.openanalyst_webhook_secret}
-        nenai = {"webhook_secret": self.settings.nenai_webhook_secret}
+        openanalyst: dict[str, str] = {}
+        nenai = {"run_status_path": "/runs/{message_id}"}
+        if receiver:
+            openanalyst = {"webhook_secret": self.settings.openanalyst_webhook_secret}
+            nenai = {"webhook_secret": self.settings.nenai_webhook_secret}
+        ours = [("openanalyst", self.openanalyst_url, openanalyst), ("nenai", self.nenai_url, nenai)]
         return {
-            "AIRFLOW_CONN_OPENANALYST_DEFAULT": json.dumps(
-                {"conn_type": "openanalyst", "host": self.openanalyst_url, "password": api_key, "extra": openanalyst}
-            ),
-            "AIRFLOW_CONN_NENAI_DEFAULT": json.dumps(
-                {"conn_type": "nenai", "host": self.nenai_url, "password": api_key, "extra": nenai}
-            ),
+            f"AIRFLOW_CONN_{kind.upper()}_DEFAULT": json.dumps(
+                {"conn_type": kind, "host": host, "password": api_key, "extra": extra}
+            )
+            for kind, host, extra in ours
         }

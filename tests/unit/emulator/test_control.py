@@ -26,6 +26,7 @@ def test_counts_are_by_route(openanalyst: Api, nenai: Api, control: Control) -> 
     openanalyst.get("/agents/runs/other")
     openanalyst.get("/nothing")
     nenai.post("/runs", json={})
+    assert nenai.get("/docs").status_code == 200
     assert control.counts() == {
         "POST /v1/agents/run": 1,
         "GET /v1/agents/runs/{run_id}": 4,
@@ -119,7 +120,7 @@ def test_an_emulator_stops_and_leaves_nothing_behind() -> None:
         requests.get(emulator.url, timeout=5)
 
 
-def test_airflow_reads_the_connections(nenoa_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_airflow_reads_the_connections(nenoa_emulator: Emulator) -> None:
     from airflow.models.connection import Connection
 
     environment = nenoa_emulator.airflow_connections("oa_live_demo")
@@ -129,6 +130,11 @@ def test_airflow_reads_the_connections(nenoa_emulator: Emulator, monkeypatch: py
     assert (nenai.conn_type, nenai.host, nenai.password) == ("nenai", nenoa_emulator.url, "oa_live_demo")
     assert nenai.extra_dejson["webhook_secret"] == nenoa_emulator.settings.nenai_webhook_secret
     assert openanalyst.extra_dejson["webhook_secret"] == nenoa_emulator.settings.openanalyst_webhook_secret
+
+    polled = nenoa_emulator.airflow_connections(receiver=False)
+    assert Connection.from_json(polled["AIRFLOW_CONN_OPENANALYST_DEFAULT"]).extra_dejson == {}
+    extra = Connection.from_json(polled["AIRFLOW_CONN_NENAI_DEFAULT"]).extra_dejson
+    assert extra == {"run_status_path": "/runs/{message_id}"}
 
 
 def test_the_command() -> None:
