@@ -11,6 +11,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 
 import psutil
 
@@ -28,7 +29,7 @@ def members(group: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARKER) == group and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get(MARKER) == group and _is_alive(process):
                 found.append(process)
     return found
 
@@ -44,7 +45,7 @@ def end_group(group: str, patience: float = 5.0) -> None:
     for process in doomed:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    psutil.wait_procs(doomed, timeout=patience)
+    _await_end(doomed, patience)
     while left := members(group):  # asked anew each time: one that was ending may have started another
         _kill(left)
 
@@ -60,7 +61,20 @@ def _kill(processes: list[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, timeout=10)
+    _await_end(processes, 10)
+
+
+def _await_end(processes: list[psutil.Process], timeout: float) -> None:
+    # Not psutil.wait_procs: it waits for zombies too, and those may not be ours to reap.
+    deadline = time.monotonic() + timeout
+    while any(map(_is_alive, processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def guard(group: str) -> subprocess.Popen[bytes]:
