@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 try:
-    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout
 except ImportError:  # Airflow 3.0 and 3.1 keep them in the core
-    from airflow.exceptions import AirflowException, AirflowFailException  # type: ignore[attr-defined,no-redef]
+    from airflow.exceptions import (  # type: ignore[attr-defined,no-redef]
+        AirflowException,
+        AirflowFailException,
+        AirflowSensorTimeout,
+    )
 
 
 class NenoaError(AirflowException):
@@ -44,7 +48,16 @@ class InvalidArgument(PermanentError):
 
 
 class InvalidConnection(PermanentError):
-    """The Airflow connection is missing, of another type, or lacks something. Nothing was sent."""
+    """The Airflow connection is of another type, or lacks something. Nothing was sent."""
+
+
+class ConnectionUnreadable(NenoaError):
+    """
+    Airflow did not hand out the connection. Nothing was sent.
+
+    Airflow does not tell a connection that does not exist from a secrets backend that does not answer. The latter is
+    over in a moment, so this one may be retried.
+    """
 
 
 class AuthenticationError(PermanentError):
@@ -91,8 +104,24 @@ class RunFailed(NenoaError):
     """The vendor says that the run failed or was cancelled."""
 
 
+class DownloadFailed(NenoaError):
+    """A file of a run could not be fetched from where the vendor keeps it."""
+
+
+class ResultsExpired(PermanentError):
+    """The presigned URLs of a run's files are accepted no more, and there is no way to ask for fresh ones."""
+
+
+class ResultRefused(PermanentError):
+    """A result is not taken as it is: too much of it, or a file at an address that no vendor's file should have."""
+
+
 class RunTimeout(NenoaError):
     """The run did not end in time. The remote run goes on: neither API can cancel one."""
+
+
+class SensorTimeout(RunTimeout, AirflowSensorTimeout):
+    """The same for a sensor: as with every sensor, its timeout is not retried."""
 
 
 class DeadlinePassed(Exception):

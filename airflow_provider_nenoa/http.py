@@ -12,6 +12,7 @@ import ipaddress
 import logging
 import math
 import os
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 from urllib3.exceptions import MaxRetryError, NewConnectionError
+from urllib3.exceptions import SSLError as TlsError
 
 from airflow_provider_nenoa import __version__
 from airflow_provider_nenoa.exceptions import (
@@ -46,6 +48,8 @@ CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a TCP and TLS connection."""
 RETRY_FOR = 300.0
 """Seconds during which one call is tried again, the waiting for ``Retry-After`` included."""
+QUOTED = 300
+"""Characters of a vendor's words that an error message repeats, at most."""
 
 _backoff = wait_random_exponential(multiplier=0.5, max=30)
 
@@ -147,7 +151,8 @@ class HttpApi:
 
         def once() -> dict[str, Any]:
             with self._new_session() as session:
-                session.mount(self.base_url, _AnnouncingAdapter(before_send))
+                for scheme in ("https://", "http://"):
+                    session.mount(scheme, _AnnouncingAdapter(before_send))
                 try:
                     response = self._send(session, "POST", path, json=dict(body), extra_auth=auth)
                 except requests.RequestException as error:
@@ -241,11 +246,11 @@ class HttpApi:
             raise self.error_of(response)
         try:
             body = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidReply(
                 self._scrub(
                     f"{self.vendor} answered {response.status_code} to {method} {path} with something that is not "
-                    f"JSON: {response.text[:200]!r}. Check that the connection's host is the API's base URL."
+                    f"JSON: {response.text[:QUOTED]!r}. Check that the connection's host is the API's base URL."
                 )
             ) from None
         if not isinstance(body, dict):
@@ -312,12 +317,13 @@ def check_base_url(url: str) -> str:
 
     :raises InvalidConnection: Anything else: the API key must not travel in the clear.
     """
-    parts = urlsplit(url)
     try:
-        valid = bool(parts.hostname) and parts.scheme in ("http", "https") and (parts.port or True)
+        parts = urlsplit(url)
+        requests.Request("GET", url).prepare()  # whatever it refuses, it must not refuse in the midst of a start
+        valid = parts.scheme in ("http", "https") and "@" not in parts.netloc and not parts.query + parts.fragment
     except ValueError:
         valid = False
-    if not valid or parts.username or parts.password or parts.query or parts.fragment:
+    if not valid:
         raise InvalidConnection(
             "The connection's host is not a usable base URL. Write it like https://api.example.com/v1, "
             "without credentials, query or fragment."
@@ -369,20 +375,17 @@ def _error_body(response: requests.Response) -> tuple[str | None, str | None, st
     """Code, message and request id of an error, in either vendor's form."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        return None, response.text[:200].strip() or None, response.headers.get("X-Request-Id")
+        return None, response.text[:QUOTED].strip() or None, response.headers.get("X-Request-Id")
     error = body.get("error")
     inner = error if isinstance(error, dict) else body
     code = inner.get("code") if isinstance(error, dict) else error
     request_id = body.get("request_id") or inner.get("request_id") or response.headers.get("X-Request-Id")
     message = inner.get("message")
-    return (
-        str(code) if code else None,
-        str(message) if message else None,
-        str(request_id) if request_id else None,
-    )
+    code, message, request_id = (str(part)[:QUOTED] if part else None for part in (code, message, request_id))
+    return code, message, request_id
 
 
 _MEANING: dict[int, tuple[type[NenoaError], str]] = {
@@ -398,14 +401,19 @@ def _meaning_of_class(status_code: int) -> tuple[type[NenoaError], str]:
         return ServerError, "This is an error at the vendor's end. If it lasts, tell their support."
     if status_code >= 400:
         return InvalidRequest, "Correct what the message names; the same request will be refused again."
-    return InvalidRequest, "Redirects are not followed. Set the connection's host to the API's real base URL."
+    if status_code >= 300:
+        return InvalidRequest, "Redirects are not followed. Set the connection's host to the API's real base URL."
+    return InvalidReply, "That is not what its API promises. Check that the connection's host is the API's base URL."
 
 
 def _never_connected(error: requests.RequestException) -> bool:
-    if isinstance(error, requests.ConnectTimeout):
+    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.InvalidURL, requests.exceptions.ProxyError)):
         return True
     cause = error.args[0] if error.args else None
-    return isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
+    reason = cause.reason if isinstance(cause, MaxRetryError) else None
+    if isinstance(reason, TlsError):  # a certificate is looked at before anything is sent
+        return isinstance(reason.args[0], ssl.SSLCertVerificationError)
+    return isinstance(reason, NewConnectionError)
 
 
 def _short(error: Exception) -> str:

@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote
 
 from airflow_provider_nenoa.compat import BaseHook, mask_secret
-from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidConnection
+from airflow_provider_nenoa.exceptions import ConnectionUnreadable, InvalidArgument, InvalidConnection
 from airflow_provider_nenoa.get_provider_info import connection_type
 from airflow_provider_nenoa.http import RETRY_FOR, HttpApi, check_base_url
 
@@ -72,7 +73,7 @@ def read_connection(connection: Connection, conn_type: str, vendor: str, default
     :param conn_type: The type that it must have.
     :param vendor: The vendor's name, for messages.
     :param default_host: The base URL where the connection names none.
-    :raises InvalidConnection: It has another type, no key, an unusable host or unusable extra fields.
+    :raises InvalidConnection: It has another type, no usable key, an unusable host or unusable extra fields.
     """
     conn_id = connection.conn_id
     if connection.conn_type != conn_type:
@@ -80,30 +81,40 @@ def read_connection(connection: Connection, conn_type: str, vendor: str, default
             f"Connection '{conn_id}' is of type '{connection.conn_type}', but {vendor} needs one of type "
             f"'{conn_type}'. Change its type, or name another connection."
         )
-    if not connection.password:
+    # What comes from a file or the clipboard often brings a line's end along.
+    api_key = (connection.password or "").strip()
+    if not api_key:
         raise InvalidConnection(
             f"Connection '{conn_id}' has no API key. Put the {vendor} API key into its password field."
+        )
+    mask_secret(api_key)
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise InvalidConnection(
+            f"Connection '{conn_id}': its password cannot be an API key, because it has characters that no HTTP header "
+            "can carry. Copy the key again."
         )
     host = (connection.host or "").strip() or default_host
     if "://" not in host:
         host = f"https://{host}"
     if connection.port and host.count(":") == 1:
         host = f"{host}:{connection.port}"
+    if connection.host and connection.schema:  # what a connection in the form of a URI has as its path
+        host = f"{host.rstrip('/')}/{connection.schema}"
     try:
-        extra = connection.extra_dejson
+        # Not extra_dejson: it takes what is no JSON for an empty object.
+        extra = json.loads(connection.extra or "{}")
     except ValueError:
         extra = None
     if not isinstance(extra, dict):
         raise InvalidConnection(f"Connection '{conn_id}': the extra field is not a JSON object.")
     secret = str(extra.get("webhook_secret") or "") or None
-    for text in (connection.password, secret):
-        if text:
-            mask_secret(text)
+    if secret:
+        mask_secret(secret)
     try:
         base_url = check_base_url(host)
     except InvalidConnection as error:
         raise InvalidConnection(f"Connection '{conn_id}': {error}") from None
-    settings = ConnectionSettings(conn_id, base_url, connection.password, secret, extra)
+    settings = ConnectionSettings(conn_id, base_url, api_key, secret, extra)
     settings.timeout  # noqa: B018  (a bad one is an error now, not with the first request)
     return settings
 
@@ -139,14 +150,15 @@ class VendorHook(BaseHook):
         """
         The connection, read once and checked.
 
-        :raises InvalidConnection: It does not exist, or cannot be used.
+        :raises ConnectionUnreadable: Airflow did not hand it out: it does not exist, or a secrets backend is down.
+        :raises InvalidConnection: It cannot be used.
         """
         try:
             connection = self.get_connection(self.conn_id)
         except Exception as error:
             # Each Airflow version and secrets backend has its own error for this.
-            raise InvalidConnection(
-                f"Connection '{self.conn_id}' could not be read: {error}. Create a connection of type "
+            raise ConnectionUnreadable(
+                f"Connection '{self.conn_id}' could not be read: {error}. If there is none, create one of type "
                 f"'{self.conn_type}' under Admin > Connections, or name another one."
             ) from error
         return read_connection(connection, self.conn_type, self.vendor, self.default_host)
@@ -184,6 +196,18 @@ def required(name: str, value: object) -> str:
     return value.strip()
 
 
+def path_segment(name: str, value: object) -> str:
+    """
+    Return a text argument as one segment of a URL's path.
+
+    :raises InvalidArgument: It is missing, empty, no text, or would lead to another path.
+    """
+    text = required(name, value)
+    if text in (".", ".."):
+        raise InvalidArgument(f"'{name}' cannot be {text!r}. Nothing was sent.")
+    return quote(text, safe="")
+
+
 def json_object(name: str, value: object) -> dict[str, Any]:
     """
     Check that an argument is an object that JSON can carry, before anything is sent.
@@ -194,7 +218,7 @@ def json_object(name: str, value: object) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise TypeError(f"it is a {type(value).__name__}")
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"'{name}' must be a dict that can be sent as JSON: {error}. Nothing was sent.") from None
     return value
 

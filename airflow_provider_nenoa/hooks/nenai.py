@@ -13,7 +13,14 @@ from airflow_provider_nenoa.exceptions import (
     PermissionDenied,
     StartOutcomeUnknown,
 )
-from airflow_provider_nenoa.hooks.base import VendorHook, form_behaviour, form_widgets, json_object, required
+from airflow_provider_nenoa.hooks.base import (
+    VendorHook,
+    form_behaviour,
+    form_widgets,
+    json_object,
+    path_segment,
+    required,
+)
 from airflow_provider_nenoa.http import ApiKeyAuth
 from airflow_provider_nenoa.runs import Run
 
@@ -96,7 +103,7 @@ class NenAIHook(VendorHook):
         """
         body: dict[str, Any] = {
             "workflow_id": workflow_uuid(workflow_id),
-            "workflow_params": json_object("workflow_params", dict(workflow_params or {})),
+            "workflow_params": json_object("workflow_params", {} if workflow_params is None else workflow_params),
         }
         if secure_workflow_params:
             body["secure_workflow_params"] = text_object("secure_workflow_params", secure_workflow_params)
@@ -137,7 +144,7 @@ class NenAIHook(VendorHook):
                 f"Connection '{self.conn_id}' names no 'run_status_path', and NenAI documents no endpoint for the "
                 "state of a run: it is told by webhook only."
             )
-        path = template.replace("{message_id}", required("message_id", message_id))
+        path = template.replace("{message_id}", path_segment("message_id", message_id))
         reply = self.api.get(path)
         word = reply.get("status")
         if not isinstance(word, str) or not word:
@@ -154,7 +161,7 @@ class NenAIHook(VendorHook):
             response = self.api.probe("POST", "/runs", json={})
         except NenoaError as error:
             return False, str(error)
-        if response.status_code == 400:
+        if response.status_code == 400 and "workflow_id" in response.text:
             return True, f"{self.vendor} accepted the API key at {self.settings.base_url}."
         return False, str(self.api.error_of(response))
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidReply, NenoaError, StartOutcomeUnknown
-from airflow_provider_nenoa.hooks.base import VendorHook, form_behaviour, form_widgets, json_object, required
+from airflow_provider_nenoa.hooks.base import (
+    VendorHook,
+    form_behaviour,
+    form_widgets,
+    json_object,
+    path_segment,
+    required,
+)
 from airflow_provider_nenoa.http import ApiKeyAuth
-from airflow_provider_nenoa.runs import Run
+from airflow_provider_nenoa.runs import Run, RunStatus, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,7 +64,7 @@ class OpenAnalystHook(VendorHook):
 
     def get_dataset(self, dataset_id: str) -> dict[str, Any]:
         """Fetch the metadata and schema of one dataset."""
-        return self.api.get(f"/datasets/{_segment('dataset_id', dataset_id)}")
+        return self.api.get(f"/datasets/{path_segment('dataset_id', dataset_id)}")
 
     def list_reports(self, *, page_size: int = 100) -> Iterator[dict[str, Any]]:
         """Iterate over all reports of the workspace, as `list_datasets` does over datasets."""
@@ -66,7 +72,7 @@ class OpenAnalystHook(VendorHook):
 
     def get_report(self, report_id: str) -> dict[str, Any]:
         """Fetch one report and its data."""
-        return self.api.get(f"/reports/{_segment('report_id', report_id)}")
+        return self.api.get(f"/reports/{path_segment('report_id', report_id)}")
 
     def list_dashboards(self, *, page_size: int = 100) -> Iterator[dict[str, Any]]:
         """Iterate over all dashboards of the workspace, as `list_datasets` does over datasets."""
@@ -94,8 +100,9 @@ class OpenAnalystHook(VendorHook):
         if webhook_url:
             body["webhook_url"] = webhook_url
         reply = self.api.start("/queries", body, before_send=before_send)
-        if "rows" in reply:
-            return Run(str(reply.get("id") or ""), str(reply.get("status") or "completed"), reply)
+        word = reply.get("status") or "completed"
+        if "rows" in reply and status_of(word) is RunStatus.SUCCESS:
+            return Run(str(reply.get("id") or ""), word, reply)
         return _started(reply, "id", "/queries")
 
     def get_query_results(self, query_id: str) -> Run:
@@ -104,7 +111,7 @@ class OpenAnalystHook(VendorHook):
 
         :param query_id: The ``id`` that `execute_query` got.
         """
-        path = f"/queries/{_segment('query_id', query_id)}/results"
+        path = f"/queries/{path_segment('query_id', query_id)}/results"
         reply = self.api.get(path)
         if "status" not in reply and "rows" in reply:
             return Run(query_id, "completed", reply)
@@ -143,7 +150,7 @@ class OpenAnalystHook(VendorHook):
 
         :param run_id: The ``run_id`` that `run_agent` got.
         """
-        path = f"/agents/runs/{_segment('run_id', run_id)}"
+        path = f"/agents/runs/{path_segment('run_id', run_id)}"
         return _state(self.api.get(path), run_id, path)
 
     def test_connection(self) -> tuple[bool, str]:
@@ -186,7 +193,7 @@ class OpenAnalystHook(VendorHook):
             seen.add(fingerprint)
             yield from objects
             meta, cursor = reply.get("meta"), reply.get("pagination")
-            if isinstance(meta, dict) and page < int(meta.get("total_pages") or 0):
+            if isinstance(meta, dict) and page < _number(meta.get("total_pages")):
                 page += 1
                 params = {"page": page, "per_page": page_size}
             elif isinstance(cursor, dict) and cursor.get("has_more") and cursor.get("cursor"):
@@ -195,8 +202,11 @@ class OpenAnalystHook(VendorHook):
                 return
 
 
-def _segment(name: str, value: object) -> str:
-    return quote(required(name, value), safe="")
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _started(reply: dict[str, Any], id_field: str, path: str) -> Run:
