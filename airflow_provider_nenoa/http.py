@@ -158,7 +158,7 @@ class HttpApi:
                 except requests.RequestException as error:
                     if _never_connected(error):
                         raise self._connection_failed("POST", path, error) from None
-                    raise self._outcome_unknown(path, _short(error)) from None
+                    raise self._outcome_unknown(path, reason_of(error)) from None
                 try:
                     return self._object(response, "POST", path)
                 except InvalidReply as error:
@@ -276,7 +276,7 @@ class HttpApi:
     def _connection_failed(self, method: str, path: str, error: Exception) -> ConnectionFailed:
         return ConnectionFailed(
             self._scrub(
-                f"No answer from {self.vendor} to {method} {path} at {self.base_url}: {_short(error)}. Check the "
+                f"No answer from {self.vendor} to {method} {path} at {self.base_url}: {reason_of(error)}. Check the "
                 "connection's host, and whether this machine can reach it."
             )
         )
@@ -416,7 +416,7 @@ def _never_connected(error: requests.RequestException) -> bool:
     return isinstance(reason, NewConnectionError)
 
 
-def _short(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Say what went wrong without the object addresses and nested reprs of urllib3."""
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {CONNECT_TIMEOUT:g} s"
