@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from abc import abstractmethod
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -155,14 +155,14 @@ class RunOperator(BaseOperator):
             raise self._timed_out(note, event["timeout"])
         return self._ended(context, note, Ended(event["run_id"], event["word"], event["by_webhook"]))
 
-    def execute_found(self, context: Context, event: dict[str, Any], inherited: bool) -> Any:
+    def execute_found(self, context: Context, event: dict[str, Any], note: dict[str, Any], inherited: bool) -> Any:
         """Go on after the trigger looked for a run whose start's reply was lost."""
-        note = Note(event["ref"], event["started_at"], event["told"])
+        lost = Note(**note)
         if "error" in event:
             raise (PermanentError if event["permanent"] else NenoaError)(event["error"])
         if "timeout" in event:
-            return self._not_found(context, note, inherited)
-        return self._found(context, replace(note, run_id=event["run_id"]))
+            return self._not_found(context, lost, inherited)
+        return self._found(context, replace(lost, run_id=event["run_id"]))
 
     def on_kill(self) -> None:
         """Say that the remote run goes on: neither vendor's API can cancel one."""
@@ -174,19 +174,27 @@ class RunOperator(BaseOperator):
         ref = secrets.token_urlsafe(18)
         callback_url = self._callback_url(ref)
         note = Note(ref, time.time(), callback_url is not None)
+
+        def announce() -> None:
+            nonlocal note
+            note = replace(note, started_at=time.time())
+            memory.write(note)
+
         try:
-            run = self.start(callback_url, lambda: memory.write(note))
+            run = self.start(callback_url, announce)
         except StartOutcomeUnknown as error:
             self.log.warning("%s", error)
             return self._look_for(context, note, inherited=False)
         except NenoaError:
             memory.forget()  # a clear refusal: nothing was started
             raise
-        note = replace(note, run_id=run.run_id)
-        if run.status.is_end:
-            return self._conclude(context, run)
-        memory.write(note)
-        self.log.info("Started %s.", self._the_run(run.run_id))
+        if run.run_id:  # a query that ends at once may have none
+            note = replace(note, run_id=run.run_id)
+            memory.write(note)
+            self._push_id(context, note)
+            self.log.info("Started %s.", self._the_run(run.run_id))
+        if run.status.is_end and (self.wait_for_completion or not run.run_id):
+            return self._conclude(context, note, run)
         return self._go_on(context, note)
 
     def _adopt(self, context: Context, note: Note) -> Any:
@@ -194,7 +202,7 @@ class RunOperator(BaseOperator):
 
         memory = memory_of(context, self.durable)
         try:
-            ended = asking.ask(self.hook, self._key(note))
+            ended = asking.ask(self.hook, self._key(note)) if self.wait_for_completion else None
         except NotFound:
             memory.forget()  # or no later attempt could ever start anew
             raise
@@ -206,9 +214,9 @@ class RunOperator(BaseOperator):
             self.log.warning("%s, which an earlier attempt started, ended in '%s'.", the_run, ended.word)
             memory.forget()
             return self._start(context)
+        self._push_id(context, note)
         self.log.info("Going on with %s, which an earlier attempt started.", self._the_run(note.run_id))
         if ended is not None:
-            self._push_id(context, note)
             return self._ended(context, note, ended)
         return self._go_on(context, note)
 
@@ -216,9 +224,8 @@ class RunOperator(BaseOperator):
         """Wait for a run that is known to be there, or leave it to somebody else to wait."""
         from airflow_provider_nenoa.waiting import asking
 
-        self._push_id(context, note)
         if not self.wait_for_completion:
-            memory_of(context, self.durable).forget()
+            memory_of(context, self.durable).close(note)
             return note.run_id
         deadline = time.time() + self._patience()
         if self.deferrable:
@@ -232,16 +239,16 @@ class RunOperator(BaseOperator):
     def _ended(self, context: Context, note: Note, ended: Ended) -> Any:
         from airflow_provider_nenoa.waiting import asking
 
-        return self._conclude(context, asking.read(self.hook, self._key(note), ended))
+        return self._conclude(context, note, asking.read(self.hook, self._key(note), ended))
 
-    def _conclude(self, context: Context, run: Run) -> Any:
+    def _conclude(self, context: Context, note: Note, run: Run) -> Any:
         memory = memory_of(context, self.durable)
         if run.status is not RunStatus.SUCCESS:
             memory.forget()
             words = run.error or "it gave no reason"
             raise RunFailed(f"{self.kind.vendor} ended {self._the_run(run.run_id)} with '{run.word}': {words}")
         result = self.finish(run, context)
-        memory.forget()
+        memory.close(note)
         return result
 
     def _look_for(self, context: Context, note: Note, *, inherited: bool) -> Any:
@@ -259,7 +266,7 @@ class RunOperator(BaseOperator):
         # However long ago that was, one look has to be possible.
         deadline = max(note.started_at + lost_for, time.time() + 5.0)
         if self.deferrable:
-            self._defer(note, deadline, "execute_found", {"inherited": inherited})
+            self._defer(note, deadline, "execute_found", {"note": asdict(note), "inherited": inherited})
         try:
             ended = asking.wait(self.hook, self._key(note), **self._wait_arguments(note, deadline))
         except DeadlinePassed:
@@ -271,21 +278,25 @@ class RunOperator(BaseOperator):
         return self._adopt(context, note)
 
     def _not_found(self, context: Context, note: Note, inherited: bool) -> Any:
-        memory_of(context, self.durable).forget()
+        memory = memory_of(context, self.durable)
         if note.told:
             what = "no webhook told of a run"
+            then = "it goes on with the run if a webhook has told of it by then, and starts anew if not"
         else:
             what = "without a webhook_secret no webhook can tell of a run"
-        if (note.told and self.kind.announces) or self.on_lost_start == "restart":
+            then = "it starts anew"
+        if note.given_up or (note.told and self.kind.announces) or self.on_lost_start == "restart":
+            memory.forget()
             if not inherited:
                 # One start an attempt: Airflow's retries and their delay bound how often a broken vendor is asked.
                 raise StartOutcomeUnknown(f"A start's reply was lost, and {what}. The next attempt starts anew.")
             self.log.warning("An earlier start's reply was lost, and %s. Starting anew.", what)
             return self._start(context)
+        memory.write(replace(note, given_up=True))
         raise PermanentError(
             f"A start was sent to {self.kind.vendor}, its reply was lost, and {what}. A {self.kind.name} run may or "
             "may not have been started; it was not started again, because that could pay for the same work twice. "
-            "Look at the vendor's own list of runs, then clear this task to start anew. To have that done without "
+            f"Look at the vendor's own list of runs, then clear this task: {then}. To have it started anew without "
             "asking, set on_lost_start='restart'."
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -27,12 +27,16 @@ class Note:
     :param started_at: When the start was sent, in Unix seconds.
     :param told: Whether the vendor was given our webhook.
     :param run_id: The vendor's id; None: no reply has been seen.
+    :param given_up: Whether a run that could not be found was left for a person to decide about.
+    :param closed_in: The task's ``max_tries`` when the result was there; None: it is not there yet.
     """
 
     ref: str
     started_at: float
     told: bool
     run_id: str | None = None
+    given_up: bool = False
+    closed_in: int | None = None
 
 
 class Memory(Protocol):
@@ -43,6 +47,13 @@ class Memory(Protocol):
 
     def write(self, note: Note) -> None:
         """Replace the note."""
+
+    def close(self, note: Note) -> None:
+        """
+        Say that the task has its result, as the last step: who clears the task starts anew.
+
+        A retry does not, where that can be told: then the attempt died before Airflow heard of its success.
+        """
 
     def forget(self) -> None:
         """Remove the note: whoever runs this task instance next starts anew."""
@@ -55,20 +66,31 @@ class _NoMemory:
     def write(self, note: Note) -> None:
         pass
 
+    def close(self, note: Note) -> None:
+        pass
+
     def forget(self) -> None:
         pass
 
 
 class _TaskState:
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, max_tries: int) -> None:
         self._store = store
+        # Airflow raises it whenever the task is cleared, and only then.
+        self._max_tries = max_tries
 
     def recall(self) -> Note | None:
         value = self._store.get(KEY)
-        return Note(**value) if value else None
+        note = Note(**value) if value else None
+        if note is not None and note.closed_in not in (None, self._max_tries):
+            return None
+        return note
 
     def write(self, note: Note) -> None:
         self._store.set(KEY, asdict(note))
+
+    def close(self, note: Note) -> None:
+        self.write(replace(note, closed_in=self._max_tries))
 
     def forget(self) -> None:
         self._store.delete(KEY)
@@ -91,6 +113,10 @@ class _Variable:
 
         Variable.set(self._key, json.dumps(asdict(note)), description=f"An open run of {self._where}"[:200])
 
+    def close(self, note: Note) -> None:
+        # Nobody would ever tidy up a Variable that stayed.
+        self.forget()
+
     def forget(self) -> None:
         from airflow.sdk import Variable
 
@@ -108,4 +134,4 @@ def memory_of(context: Context, durable: bool) -> Memory:
     if not durable:
         return _NoMemory()
     store = context.get("task_state_store")
-    return _Variable(context) if store is None else _TaskState(store)
+    return _Variable(context) if store is None else _TaskState(store, context["ti"].max_tries)
