@@ -6,6 +6,7 @@ from typing import Any
 
 import pydantic
 from fastapi import APIRouter, Body, HTTPException
+from fastapi.responses import JSONResponse
 
 from airflow_provider_nenoa.emulator.door import CONTROL
 from airflow_provider_nenoa.emulator.faults import Fault
@@ -35,22 +36,21 @@ def router(state: State) -> APIRouter:
         return {"status": "ok"}
 
     @api.get("/requests")
-    async def requests() -> list[dict[str, Any]]:
-        return list(state.requests)
+    async def requests() -> JSONResponse:
+        return JSONResponse(list(state.requests))
 
     @api.get("/counts")
     async def counts() -> dict[str, Any]:
         return {**state.counts, "runs_started": dict(state.runs_started)}
 
     @api.get("/deliveries")
-    async def deliveries() -> list[dict[str, Any]]:
-        return list(state.deliveries)
+    async def deliveries() -> JSONResponse:
+        return JSONResponse(list(state.deliveries))
 
     @api.get("/runs")
-    async def runs() -> list[dict[str, Any]]:
-        return [
-            {"id": run.id, "kind": run.kind, "status": run.status, "ended": run.ended} for run in state.runs.values()
-        ]
+    async def runs() -> JSONResponse:
+        shown = [{"id": r.id, "kind": r.kind, "status": r.status, "ended": r.ended} for r in state.runs.values()]
+        return JSONResponse(shown)
 
     @api.post("/runs/{run_id}/finish")
     async def finish(run_id: str, change: dict[str, Any] = Body(default={})) -> dict[str, Any]:  # noqa: B008
