@@ -161,7 +161,18 @@ class VendorHook(BaseHook):
                 f"Connection '{self.conn_id}' could not be read: {error}. If there is none, create one of type "
                 f"'{self.conn_type}' under Admin > Connections, or name another one."
             ) from error
-        return read_connection(connection, self.conn_type, self.vendor, self.default_host)
+        settings = read_connection(connection, self.conn_type, self.vendor, self.default_host)
+        self.rate_limits(settings)
+        return settings
+
+    @classmethod
+    def rate_limits(cls, settings: ConnectionSettings) -> tuple[float | None, float | None]:
+        """
+        Return how many requests a connection may make per minute and per day; None: any number.
+
+        :raises InvalidConnection: The connection's limits make no sense.
+        """
+        return None, None
 
     @cached_property
     def api(self) -> HttpApi:

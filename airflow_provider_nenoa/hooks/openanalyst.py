@@ -5,8 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidReply, NenoaError, StartOutcomeUnknown
+from airflow_provider_nenoa.exceptions import (
+    InvalidArgument,
+    InvalidConnection,
+    InvalidReply,
+    NenoaError,
+    StartOutcomeUnknown,
+)
 from airflow_provider_nenoa.hooks.base import (
+    ConnectionSettings,
     VendorHook,
     form_behaviour,
     form_widgets,
@@ -21,6 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from requests.auth import AuthBase
+
+PLANS: dict[str, tuple[float, float]] = {
+    "free": (30, 500),
+    "basic": (120, 5_000),
+    "pro": (600, 50_000),
+    "max": (1_200, 200_000),
+}
+"""Requests per minute and per day of each plan, per workspace (OpenAnalyst's API page, "Rate Limits")."""
 
 
 class OpenAnalystHook(VendorHook):
@@ -52,6 +67,28 @@ class OpenAnalystHook(VendorHook):
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return the form's behaviour, for Airflow before 3.2."""
         return form_behaviour(cls.conn_type)
+
+    @classmethod
+    def rate_limits(cls, settings: ConnectionSettings) -> tuple[float | None, float | None]:
+        """
+        Return the limits of the connection's ``plan``, overruled by ``requests_per_minute`` and ``requests_per_day``.
+
+        :raises InvalidConnection: The plan is unknown, or is ``enterprise`` without explicit numbers.
+        """
+        per_minute, per_day = settings.number("requests_per_minute"), settings.number("requests_per_day")
+        plan = str(settings.extra.get("plan") or "free").strip().lower()
+        if plan == "enterprise":
+            if per_minute is None or per_day is None:
+                raise InvalidConnection(
+                    f"Connection '{settings.conn_id}': an Enterprise plan has limits of its own. Set "
+                    "'requests_per_minute' and 'requests_per_day'."
+                )
+            return per_minute, per_day
+        if plan not in PLANS:
+            raise InvalidConnection(
+                f"Connection '{settings.conn_id}': unknown plan {plan!r}. Use one of {', '.join(PLANS)} or enterprise."
+            )
+        return per_minute or PLANS[plan][0], per_day or PLANS[plan][1]
 
     def list_datasets(self, *, page_size: int = 100) -> Iterator[dict[str, Any]]:
         """

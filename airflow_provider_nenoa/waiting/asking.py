@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from airflow_provider_nenoa.exceptions import (
     ConnectionFailed,
     DeadlinePassed,
+    InvalidConnection,
     InvalidReply,
     RateLimited,
     ReceiverUnavailable,
@@ -18,7 +19,7 @@ from airflow_provider_nenoa.exceptions import (
 )
 from airflow_provider_nenoa.http import is_loopback
 from airflow_provider_nenoa.runs import Run, status_of
-from airflow_provider_nenoa.waiting.kinds import KINDS, Ended, RunKey
+from airflow_provider_nenoa.waiting.kinds import KINDS, Ended, Kind, RunKey
 from airflow_provider_nenoa.waiting.pace import SAFETY_INTERVAL, interval
 
 if TYPE_CHECKING:
@@ -44,6 +45,14 @@ def receiver_of(hook: VendorHook) -> ReceiverClient | None:
     return ReceiverClient(hook.conn_id, secret) if secret else None
 
 
+def cannot_be_learnt(hook: VendorHook, kind: Kind) -> InvalidConnection:
+    """Return the error for a connection without a webhook secret, of a vendor that cannot be asked."""
+    return InvalidConnection(
+        f"Connection '{hook.conn_id}' has no 'webhook_secret': the end of a {kind.name} run cannot be learnt. Set the "
+        "secret with which the vendor signs its webhooks."
+    )
+
+
 def callback_url(hook: VendorHook, ref: str) -> str:
     """
     Return the URL that the vendor shall call about a run.
@@ -67,25 +76,52 @@ def callback_url(hook: VendorHook, ref: str) -> str:
     return url
 
 
-def ask(hook: VendorHook, key: RunKey, *, vendor: bool = True) -> Ended | None:
+def ask(
+    hook: VendorHook, key: RunKey, *, vendor: bool = True, on_word: Callable[[str], None] = lambda word: None
+) -> Ended | None:
     """
     Ask once how a run stands: our receiver first, then the vendor if it has an endpoint.
 
     :param hook: The connection.
     :param key: The run, by its id.
     :param vendor: Whether the vendor may be asked: it costs a request.
+    :param on_word: Called with the status word of a run that is known.
     :return: How it ended; None while it is running, or where nobody can be asked.
+    :raises NenoaError: Nobody who was asked could say.
     """
-    if (receiver := receiver_of(hook)) is not None:
-        stored = receiver.run(key.run_id or "")
-        if stored is not None and stored.status.is_end:
-            return Ended(stored.run_id, stored.word, True, stored.run)
     kind = KINDS[key.kind]
-    if vendor and kind.can_poll(hook):
+    run: Run | None = None
+    vendor = vendor and kind.can_poll(hook)
+    if (receiver := receiver_of(hook)) is not None:
+        try:
+            stored = receiver.run(key.run_id or "")
+        except ReceiverUnavailable as error:
+            if not vendor:
+                raise
+            log.warning("%s Asking %s instead.", error, kind.vendor)
+        else:
+            run = None if stored is None else stored.run
+            if run is not None and run.status.is_end:
+                on_word(run.word)
+                return Ended(run.run_id, run.word, True, run)
+    if vendor:
         run = kind.poll(hook, key.run_id or "")
-        if run.status.is_end:
-            return Ended(run.run_id, run.word, False, run)
-    return None
+    if run is None:
+        return None
+    on_word(run.word)
+    return Ended(run.run_id, run.word, False, run) if run.status.is_end else None
+
+
+def find(hook: VendorHook, ref: str) -> Run | None:
+    """
+    Ask our receiver once for the run with a ``ref`` in its callback URL.
+
+    :return: The run; None if no webhook has told of one.
+    :raises ReceiverUnavailable: It does not answer: there may be one.
+    """
+    receiver = receiver_of(hook)
+    stored = None if receiver is None else receiver.by_ref(ref)
+    return None if stored is None else stored.run
 
 
 def read(hook: VendorHook, key: RunKey, ended: Ended) -> Run:
@@ -130,9 +166,12 @@ def wait(
     kind = KINDS[key.kind]
     receiver = receiver_of(hook)
     can_poll = key.run_id is not None and kind.can_poll(hook)
+    if receiver is None and not can_poll:
+        raise cannot_be_learnt(hook, kind)
 
     def pause() -> float:
-        return SAFETY_INTERVAL if told else interval(clock() - started_at, poll_interval)
+        told_of = told and receiver is not None
+        return SAFETY_INTERVAL if told_of else interval(clock() - started_at, poll_interval)
 
     next_poll = clock() + pause() if can_poll else float("inf")
     word, failures = "", 0

@@ -12,20 +12,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from airflow_provider_nenoa.exceptions import InvalidConnection
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from airflow_provider_nenoa.hooks.base import ConnectionSettings
-
-PLANS: dict[str, tuple[float, float]] = {
-    "free": (30, 500),
-    "basic": (120, 5_000),
-    "pro": (600, 50_000),
-    "max": (1_200, 200_000),
-}
-"""Requests per minute and per day of each plan, per workspace (OpenAnalyst's API page, "Rate Limits")."""
 
 MINUTE, DAY = 60.0, 86_400.0
 
@@ -50,9 +38,7 @@ class Budget:
     :param clock: The present time in Unix seconds; replaced in tests.
     """
 
-    def __init__(
-        self, per_minute: float | None, per_day: float | None, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, per_minute: float | None, per_day: float | None, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._per_minute = None if per_minute is None else max(1, int(per_minute * (1 - SHARE_OF_STARTS)))
         self._sent: deque[float] = deque()
@@ -107,27 +93,3 @@ class Budget:
             passed = max(0.0, now - self._filled_at)
             self._tokens = min(self._capacity, self._tokens + passed * self._refill)
         self._filled_at = now
-
-
-def budget_of(settings: ConnectionSettings, clock: Callable[[], float] = time.time) -> Budget:
-    """
-    Read a connection's limits: its ``plan``, overruled by ``requests_per_minute`` and ``requests_per_day``.
-
-    :raises InvalidConnection: The plan is unknown, or is ``enterprise`` without explicit numbers.
-    """
-    per_minute, per_day = settings.number("requests_per_minute"), settings.number("requests_per_day")
-    plan = str(settings.extra.get("plan") or "").strip().lower()
-    if plan == "enterprise":
-        if per_minute is None or per_day is None:
-            raise InvalidConnection(
-                f"Connection '{settings.conn_id}': an Enterprise plan has limits of its own. Set "
-                "'requests_per_minute' and 'requests_per_day'."
-            )
-    elif plan and plan not in PLANS:
-        raise InvalidConnection(
-            f"Connection '{settings.conn_id}': unknown plan {plan!r}. Use one of {', '.join(PLANS)} or enterprise."
-        )
-    else:
-        default = PLANS[plan or "free"]
-        per_minute, per_day = per_minute or default[0], per_day or default[1]
-    return Budget(per_minute, per_day, clock)

@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from airflow_provider_nenoa.exceptions import DeadlinePassed, InvalidConnection, NenoaError
+from airflow_provider_nenoa.exceptions import ConnectionUnreadable, DeadlinePassed, InvalidConnection, NenoaError
 from airflow_provider_nenoa.runs import status_of
-from airflow_provider_nenoa.waiting.budget import Budget, budget_of
+from airflow_provider_nenoa.waiting.budget import Budget
 from airflow_provider_nenoa.waiting.kinds import KINDS, Ended, RunKey
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ log = logging.getLogger(__name__)
 
 THREADS = 4
 """Threads in which one channel's blocking HTTP requests run, its long poll included."""
+
+PATIENCE = 10
+"""
+Tries to read a connection, about three minutes, before all who wait on it are told. Airflow does not tell a connection
+that was deleted from a secrets backend or an API server that is down.
+"""
 
 
 class Watched:
@@ -180,7 +186,7 @@ class Channel:
         from airflow_provider_nenoa.waiting.webhook_source import WebhookSource
 
         try:
-            hook = await self.open_hook(retry_for=0)
+            hook = await self._patiently_open_hook()
             sources: list[Source] = []
             if hook.settings.webhook_secret:
                 sources.append(WebhookSource(self))
@@ -204,6 +210,19 @@ class Channel:
             for watched in list(self.watched.values()):
                 watched.fail(error)
             self.hub.drop(self)
+
+    async def _patiently_open_hook(self) -> VendorHook:
+        failures = 0
+        while True:
+            try:
+                return await self.open_hook(retry_for=0)
+            except ConnectionUnreadable as error:
+                failures += 1
+                if failures == 1:
+                    log.warning("%s Trying on.", error)
+                if failures == PATIENCE:
+                    raise
+            await back_off(failures)
 
     def _forget(self, watched: Watched) -> None:
         key = watched.key
@@ -293,8 +312,7 @@ class Hub:
     def budget(self, hook: VendorHook) -> Budget:
         """Return a connection's budget. It outlives the channel: what was spent stays spent."""
         if hook.conn_id not in self._budgets:
-            unlimited = hook.conn_type == "nenai"  # NenAI documents no rate limits
-            self._budgets[hook.conn_id] = Budget(None, None) if unlimited else budget_of(hook.settings)
+            self._budgets[hook.conn_id] = Budget(*hook.rate_limits(hook.settings))
         return self._budgets[hook.conn_id]
 
     def drop(self, channel: Channel) -> None:

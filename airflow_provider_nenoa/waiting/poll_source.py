@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_nenoa.exceptions import (
     AuthenticationError,
     ConnectionFailed,
+    ConnectionUnreadable,
     InvalidReply,
     NenoaError,
     RateLimited,
@@ -82,10 +83,12 @@ class PollSource:
             watched = await self._next()
             try:
                 run = await self._poll(watched)
-            except (ConnectionFailed, ServerError, RateLimited, InvalidReply) as error:
+            except (ConnectionFailed, ConnectionUnreadable, ServerError, RateLimited, InvalidReply) as error:
                 await self._failed(watched, error)
                 continue
-            except NenoaError as error:
+            except Exception as error:
+                if not isinstance(error, NenoaError):
+                    log.exception("Connection %s: a poll broke down", self._channel.conn_id)
                 watched.fail(error)
                 continue
             if self._failures:

@@ -84,20 +84,21 @@ class WebhookSource:
 
     async def _look_up(self, client: ReceiverClient) -> None:
         while True:
-            await self._joined.wait()
             self._joined.clear()
-            while self._to_look_up:
+            while self._to_look_up:  # also what a failure has left
                 batch = list(self._to_look_up)[:BATCH]
-                run_ids = [watched.key.run_id for watched in batch if watched.key.run_id is not None]
+                awaited = [watched.key for watched in batch if watched.holders]
+                run_ids = [key.run_id for key in awaited if key.run_id is not None]
                 if run_ids:
                     for event in await self._channel.in_thread(client.runs, run_ids):
                         self._tell(event)
+                for ref in [key.ref for key in awaited if key.ref is not None]:
+                    found = await self._channel.in_thread(client.by_ref, ref)
+                    if found is not None:
+                        self._tell(found)
                 for watched in batch:
-                    if watched.key.ref is not None:
-                        found = await self._channel.in_thread(client.by_ref, watched.key.ref)
-                        if found is not None:
-                            self._tell(found)
                     self._to_look_up.pop(watched, None)
+            await self._joined.wait()
 
     def _tell(self, event: Any) -> None:
         self._channel.tell(event.run_id, event.word, ref=event.ref, by_webhook=True)
