@@ -162,7 +162,7 @@ class RunOperator(BaseOperator):
             raise (PermanentError if event["permanent"] else NenoaError)(event["error"])
         if "timeout" in event:
             return self._not_found(context, lost, inherited)
-        return self._found(context, replace(lost, run_id=event["run_id"]))
+        return self._found(context, replace(lost, run_id=event["run_id"]), inherited)
 
     def on_kill(self) -> None:
         """Say that the remote run goes on: neither vendor's API can cancel one."""
@@ -202,7 +202,9 @@ class RunOperator(BaseOperator):
 
         memory = memory_of(context, self.durable)
         try:
-            ended = asking.ask(self.hook, self._key(note)) if self.wait_for_completion else None
+            ended = None
+            if self.wait_for_completion:
+                ended = asking.ask(self.hook, self._key(note), on_word=self._log_status)
         except NotFound:
             memory.forget()  # or no later attempt could ever start anew
             raise
@@ -243,12 +245,14 @@ class RunOperator(BaseOperator):
 
     def _conclude(self, context: Context, note: Note, run: Run) -> Any:
         memory = memory_of(context, self.durable)
+        if run.status is not RunStatus.SUCCESS or note.run_id is None:
+            memory.forget()  # there is nothing that another attempt could go on with
         if run.status is not RunStatus.SUCCESS:
-            memory.forget()
             words = run.error or "it gave no reason"
             raise RunFailed(f"{self.kind.vendor} ended {self._the_run(run.run_id)} with '{run.word}': {words}")
         result = self.finish(run, context)
-        memory.close(note)
+        if note.run_id is not None:
+            memory.close(note)
         return result
 
     def _look_for(self, context: Context, note: Note, *, inherited: bool) -> Any:
@@ -271,15 +275,25 @@ class RunOperator(BaseOperator):
             ended = asking.wait(self.hook, self._key(note), **self._wait_arguments(note, deadline))
         except DeadlinePassed:
             return self._not_found(context, note, inherited)
-        return self._found(context, replace(note, run_id=ended.run_id))
+        return self._found(context, replace(note, run_id=ended.run_id), inherited)
 
-    def _found(self, context: Context, note: Note) -> Any:
+    def _found(self, context: Context, note: Note, inherited: bool) -> Any:
         memory_of(context, self.durable).write(note)
-        return self._adopt(context, note)
+        if inherited:
+            return self._adopt(context, note)
+        # This attempt's own run: should it have failed already, this attempt has failed.
+        self._push_id(context, note)
+        self.log.info("Found %s.", self._the_run(note.run_id))
+        return self._go_on(context, note)
 
     def _not_found(self, context: Context, note: Note, inherited: bool) -> Any:
+        from airflow_provider_nenoa.waiting import asking
+
         memory = memory_of(context, self.durable)
         if note.told:
+            # Nothing was heard: that says something only if the receiver answers.
+            if (run := asking.find(self.hook, note.ref)) is not None:
+                return self._found(context, replace(note, run_id=run.run_id), inherited)
             what = "no webhook told of a run"
             then = "it goes on with the run if a webhook has told of it by then, and starts anew if not"
         else:
@@ -401,9 +415,9 @@ def positive_seconds(name: str, value: float | timedelta) -> float:
     """
     Return a duration in seconds.
 
-    :raises InvalidArgument: It is not a number or timedelta above 0.
+    :raises InvalidArgument: It is not a number or timedelta above 0, or does not end.
     """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
         raise InvalidArgument(f"'{name}' must be more than 0 seconds, not {value!r}.")
     return float(seconds)

@@ -110,12 +110,12 @@ class OpenAnalystRunAgentOperator(OpenAnalystRunOperator):
         from airflow_provider_nenoa.hooks.base import json_object
 
         value: Any = self.context
-        if isinstance(value, str) and value.strip():
+        if isinstance(value, str):
             try:
-                value = json.loads(value)
-            except ValueError as error:
+                value = json.loads(value) if value.strip() else None
+            except (ValueError, RecursionError) as error:
                 raise InvalidArgument(f"'context' is not JSON: {error}. Nothing was sent.") from None
-        return json_object("context", value) if value else None
+        return None if value is None else json_object("context", value)
 
 
 class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
