@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_nenoa.exceptions import (
+    AirflowSensorTimeout,
     InvalidArgument,
-    InvalidConnection,
     NenoaError,
     PermanentError,
     RunFailed,
-    RunTimeout,
+    SensorTimeout,
 )
 from airflow_provider_nenoa.operators.base import GRACE, default_deferrable, positive_seconds
-from airflow_provider_nenoa.runs import RunStatus
+from airflow_provider_nenoa.runs import RunStatus, status_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,7 +51,10 @@ class RunSensor(BaseSensorOperator):
         for name in ("poke_interval", "timeout"):
             positive_seconds(name, getattr(self, name))
         self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = positive_seconds("poll_interval", poll_interval or self.poke_interval)
+        if poll_interval is None:
+            poll_interval = self.poke_interval
+        self.poll_interval = positive_seconds("poll_interval", poll_interval)
+        self._word = ""
         self._asked_vendor_at: float | None = None
 
     @property
@@ -80,7 +83,10 @@ class RunSensor(BaseSensorOperator):
         if not isinstance(self.awaited_id, str) or not self.awaited_id.strip():
             raise InvalidArgument(f"'{self.id_key}' must be a non-empty string, not {self.awaited_id!r}.")
         if not self.deferrable:
-            return super().execute(context)
+            try:
+                return super().execute(context)
+            except AirflowSensorTimeout:
+                raise self._timed_out(self._word) from None
         if (ended := self._ask()) is not None:
             return self._result(self._hook(), ended)
         now = time.time()
@@ -108,12 +114,7 @@ class RunSensor(BaseSensorOperator):
         if "error" in event:
             raise (PermanentError if event["permanent"] else NenoaError)(event["error"])
         if "timeout" in event:
-            word = event["timeout"]
-            raise RunTimeout(
-                f"{self._the_run()} did not end within the sensor's timeout of {self.timeout:.0f} s; "
-                + (f"its last known status is '{word}'" if word else "nothing was heard of its status")
-                + ". The run goes on. Raise 'timeout' if such runs take longer."
-            )
+            raise self._timed_out(event["timeout"])
         return self._result(self._hook(), Ended(event["run_id"], event["word"], event["by_webhook"]))
 
     def _ask(self) -> Ended | None:
@@ -123,16 +124,13 @@ class RunSensor(BaseSensorOperator):
         hook = self._hook()
         told = bool(hook.settings.webhook_secret)
         if not told and not self.kind.can_poll(hook):
-            raise InvalidConnection(
-                f"Connection '{self.conn_id}' has no 'webhook_secret': the end of a {self.kind.name} run cannot be "
-                "learnt. Set the secret with which the vendor signs its webhooks."
-            )
+            raise asking.cannot_be_learnt(hook, self.kind)
         now = time.monotonic()
         vendor = not told or self._asked_vendor_at is None or now - self._asked_vendor_at >= SAFETY_INTERVAL
         if vendor:
             self._asked_vendor_at = now
         try:
-            return asking.ask(hook, self._key(), vendor=vendor)
+            return asking.ask(hook, self._key(), vendor=vendor, on_word=self._log_status)
         except asking.TRANSIENT as error:
             self.log.warning("%s Waiting on.", error)
             return None
@@ -145,6 +143,24 @@ class RunSensor(BaseSensorOperator):
             raise RunFailed(f"{self._the_run()} ended in '{run.word}': {run.error or 'no reason was given'}")
         self.log.info("%s ended in '%s'.", self._the_run(), run.word)
         return {self.id_key: run.run_id, "status": run.word, "result": run.payload}
+
+    def _timed_out(self, word: str) -> SensorTimeout:
+        last = f"its last known status is '{word}'" if word else "nothing was heard of its status"
+        if word and status_of(word) is None:
+            last += ", which is no word we know"
+        return SensorTimeout(
+            f"{self._the_run()} did not end within the sensor's timeout of {self.timeout:.0f} s; {last}. The run goes "
+            "on. Raise 'timeout' if such runs take longer."
+        )
+
+    def _log_status(self, word: str) -> None:
+        if word == self._word:
+            return
+        self._word = word
+        if status_of(word) is None:
+            self.log.warning("The status is %r, which is no word we know; waiting on.", word)
+        else:
+            self.log.info("The status is '%s'.", word)
 
     def _hook(self) -> VendorHook:
         # One try a question: the next poke is the retry.
