@@ -35,6 +35,14 @@ _NENAI: dict[str, Any] = {
             "schema": {"type": ["string", "null"]},
             "description": "Only if NenAI gave you one: the path of a run's state, such as /runs/{message_id}.",
         },
+        "private_file_hosts": {
+            "label": "Private file hosts",
+            "schema": {"type": ["string", "null"]},
+            "description": (
+                "Only if result files are kept inside your own network: the hosts that may have private addresses, "
+                "separated by commas; * stands for anything."
+            ),
+        },
         "timeout": _TIMEOUT,
     },
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow_provider_nenoa.exceptions import (
     InvalidArgument,
@@ -21,13 +22,15 @@ from airflow_provider_nenoa.hooks.base import (
     path_segment,
     required,
 )
-from airflow_provider_nenoa.http import ApiKeyAuth
+from airflow_provider_nenoa.http import ApiKeyAuth, is_loopback
 from airflow_provider_nenoa.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from requests.auth import AuthBase
+
+    from airflow_provider_nenoa.storage import StoredFile
 
 
 class NenAIHook(VendorHook):
@@ -150,6 +153,53 @@ class NenAIHook(VendorHook):
         if not isinstance(word, str) or not word:
             raise InvalidReply(f"NenAI answered GET {path} without a 'status' (it has {sorted(reply)}).")
         return Run(message_id, word, reply)
+
+    def download_results(
+        self,
+        results: Run | Mapping[str, Any],
+        output_path: str,
+        *,
+        max_files: int = 1_000,
+        max_file_size: int = 10 * 1024**3,
+        parallel: int = 4,
+    ) -> list[StoredFile]:
+        """
+        Store the files of a run that has ended: every http(s) URL in its payload, wherever it stands.
+
+        They are streamed, and resumed where a connection broke. A file is put into its place once it is whole, and
+        replaces an older one. The API key is not sent: a presigned URL needs none.
+
+        :param results: The run, or its payload: the body of its last webhook.
+        :param output_path: The directory to store them in: any URL that Airflow's ``ObjectStoragePath`` understands,
+            for example ``s3://aws_default@bucket/prefix``.
+        :param max_files: How many files there may be. Default 1,000.
+        :param max_file_size: How many bytes one of them may have. Default 10 GiB.
+        :param parallel: How many are fetched at once. Default 4.
+        :return: One dict per file, in the payload's order: ``name`` (where its URL stands in the payload, such as
+            ``results.files[0].url``), ``path``, ``size`` (bytes) and ``sha256`` (hex).
+        :raises ResultsExpired: The URLs are accepted no more, and the connection names no ``run_status_path`` to get
+            fresh ones by.
+        :raises ResultRefused: Too many files, too large a file, or an address that is not public.
+        :raises DownloadFailed: A file could not be fetched, after several tries.
+        """
+        from airflow_provider_nenoa.addresses import Guard
+        from airflow_provider_nenoa.downloads import Downloads
+
+        payload = results.payload if isinstance(results, Run) else results
+        message_id = results.run_id if isinstance(results, Run) else payload.get("message_id")
+        private_hosts = str(self.settings.extra.get("private_file_hosts") or "").split(",")
+        downloads = Downloads(
+            output_path,
+            Guard(
+                loopback=is_loopback(urlsplit(self.settings.base_url).hostname),
+                private_hosts=[host.strip() for host in private_hosts if host.strip()],
+            ),
+            refresh=(lambda: self.get_run(str(message_id)).payload) if self.run_status_path and message_id else None,
+            max_files=max_files,
+            max_file_size=max_file_size,
+            parallel=parallel,
+        )
+        return downloads.fetch(payload)
 
     def test_connection(self) -> tuple[bool, str]:
         """

@@ -1,0 +1,403 @@
+"""Files come whole, by whatever bad roads, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+import tracemalloc
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_nenoa.addresses import Guard
+from airflow_provider_nenoa.downloads import CHUNK, PATIENCE, Downloads
+from airflow_provider_nenoa.exceptions import (
+    DownloadFailed,
+    NotFound,
+    ResultRefused,
+    ResultsExpired,
+)
+from tests.unit.results.conftest import FileServer, content_of, names_in
+
+SECRET = "verysecretsignature"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> str:
+    return f"file://{tmp_path}/out"
+
+
+def downloads(output_path: str, **kwargs: Any) -> Downloads:
+    return Downloads(output_path, Guard(loopback=True), **{"sleep": lambda seconds: None, **kwargs})
+
+
+def test_a_file_in_every_store(file_server: FileServer, directory: str) -> None:
+    files = downloads(directory).fetch({"report": file_server.url})
+    assert files == [
+        {
+            "name": "report",
+            "path": f"{directory}/report.pdf",
+            "size": len(file_server.content),
+            "sha256": hashlib.sha256(file_server.content).hexdigest(),
+        }
+    ]
+    assert content_of(files[0]["path"]) == file_server.content
+    assert names_in(directory) == ["report.pdf"]
+    assert "x-api-key" not in file_server.seen[0]
+    assert "authorization" not in file_server.seen[0]
+
+
+def test_a_broken_connection_is_resumed_where_it_broke(file_server: FileServer, directory: str) -> None:
+    file_server.answers = [file_server.breaking(2_000_000), file_server.breaking(500_000), file_server.ranged]
+    (file,) = downloads(directory).fetch({"report": file_server.url})
+    assert content_of(file["path"]) == file_server.content
+    assert file["sha256"] == hashlib.sha256(file_server.content).hexdigest()
+    # What the broken connection had brought may differ by what was still under way.
+    starts = [int(seen["range"].removeprefix("bytes=").removesuffix("-")) for seen in file_server.seen[1:]]
+    assert 0 < starts[0] <= 2_000_000 < starts[1] + 500_000
+    assert starts[0] < starts[1] <= 2_500_000
+    assert [seen.get("if-range") for seen in file_server.seen] == [None, '"one"', '"one"']
+
+
+def test_a_file_that_changed_meanwhile_comes_from_its_start(file_server: FileServer, out: str) -> None:
+    file_server.answers = [file_server.breaking(2_000_000), file_server.changed]
+    (file,) = downloads(out).fetch({"report": file_server.url})
+    assert content_of(file["path"]) == file_server.content
+
+
+def test_a_server_without_ranges(file_server: FileServer, out: str) -> None:
+    cut = lambda handler: file_server.send(handler, 200, file_server.content, cut=1_500_000)  # noqa: E731
+    file_server.answers = [cut, file_server.whole]
+    (file,) = downloads(out).fetch({"report": file_server.url})
+    assert content_of(file["path"]) == file_server.content
+
+
+def test_a_server_that_goes_on_at_another_place(file_server: FileServer, out: str) -> None:
+    def elsewhere(handler: BaseHTTPRequestHandler) -> None:
+        file_server.send(handler, 206, b"wrong", Content_Range=f"bytes 7-11/{len(file_server.content)}")
+
+    file_server.answers = [file_server.breaking(2_000_000), elsewhere, file_server.ranged]
+    (file,) = downloads(out).fetch({"report": file_server.url})
+    assert content_of(file["path"]) == file_server.content
+    assert "range" not in file_server.seen[2]
+
+
+def test_a_file_of_another_size_is_not_a_continuation(file_server: FileServer, out: str) -> None:
+    def longer(handler: BaseHTTPRequestHandler) -> None:
+        start = int(handler.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        file_server.send(handler, 206, b"x" * 10, Content_Range=f"bytes {start}-{start + 9}/{start + 10}")
+
+    file_server.answers = [file_server.breaking(2_000_000, etag=""), longer, file_server.whole]
+    (file,) = downloads(out).fetch({"report": file_server.url})
+    assert content_of(file["path"]) == file_server.content
+
+
+def test_a_range_that_cannot_be_had_means_from_the_start(file_server: FileServer, out: str) -> None:
+    file_server.answers = [file_server.breaking(2_000_000), file_server.status(416), file_server.ranged]
+    (file,) = downloads(out).fetch({"report": file_server.url})
+    assert content_of(file["path"]) == file_server.content
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_store_is_asked_again(file_server: FileServer, out: str, status: int) -> None:
+    file_server.answers = [file_server.status(status)] * PATIENCE + [file_server.ranged]
+    waits: list[float] = []
+    file_server.answers = [file_server.status(status)] * (PATIENCE - 1) + [file_server.ranged]
+    (file,) = downloads(out, sleep=waits.append).fetch({"report": file_server.url})
+    assert content_of(file["path"]) == file_server.content
+    assert len(waits) == PATIENCE - 1
+
+
+def test_patience_ends_and_nothing_is_kept(file_server: FileServer, out: str) -> None:
+    file_server.answers = [file_server.breaking(2_000_000), file_server.status(503)]
+    with pytest.raises(DownloadFailed, match=f"answered 503.*{PATIENCE} times without a byte of progress") as caught:
+        downloads(out).fetch({"report": file_server.url})
+    assert len(file_server.seen) == PATIENCE + 1
+    assert names_in(out) == []
+    assert SECRET not in str(caught.value)
+
+
+def test_progress_renews_the_patience(file_server: FileServer, out: str) -> None:
+    file_server.answers = [file_server.breaking(200_000)]
+    (file,) = downloads(out).fetch({"report": file_server.url})
+    assert len(file_server.seen) > PATIENCE * 2
+    assert content_of(file["path"]) == file_server.content
+
+
+def test_coming_as_far_as_before_again_is_no_progress(file_server: FileServer, out: str) -> None:
+    file_server.answers = [lambda handler: file_server.send(handler, 200, file_server.content, cut=1_500_000)]
+    with pytest.raises(DownloadFailed, match="the connection broke"):
+        downloads(out).fetch({"report": file_server.url})
+    assert len(file_server.seen) < PATIENCE * 3
+
+
+def test_nobody_at_home(out: str) -> None:
+    with pytest.raises(DownloadFailed, match="Connection refused") as caught:
+        downloads(out).fetch({"report": f"http://127.0.0.1:9/x?sig={SECRET}"})
+    assert SECRET not in str(caught.value)
+
+
+def test_404_is_said_at_once(file_server: FileServer, out: str) -> None:
+    file_server.answers = [file_server.status(404, b"<Error><Code>NoSuchKey</Code></Error>")]
+    with pytest.raises(NotFound, match=r"The file report at 127\.0\.0\.1 is not there: .* 404 \(NoSuchKey\)"):
+        downloads(out).fetch({"report": file_server.url})
+    assert len(file_server.seen) == 1
+
+
+def test_another_refusal(file_server: FileServer, out: str) -> None:
+    file_server.answers = [file_server.status(400, b"\xff not xml")]
+    with pytest.raises(DownloadFailed, match=r"answered 400 \(no explanation\)"):
+        downloads(out).fetch({"report": file_server.url})
+
+
+# --- expiry
+
+
+def test_expired_by_the_payload_nothing_is_asked(file_server: FileServer, out: str) -> None:
+    at = 1_700_000_000
+    with pytest.raises(ResultsExpired, match=r"expired at 2023-11-14 22:13:20 UTC, 90 s ago") as caught:
+        downloads(out, clock=lambda: at + 90.0).fetch({"expires_at": at, "report": file_server.url})
+    assert "run_status_path" in str(caught.value)
+    assert file_server.seen == []
+    assert names_in(out) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"),
+        (403, b""),
+        (400, b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"),
+    ],
+)
+@pytest.mark.parametrize("expires_at", [None, 2_000_000_000, "soon", 1e300, True])
+def test_expired_by_the_stores_word(
+    file_server: FileServer, out: str, status: int, body: bytes, expires_at: object
+) -> None:
+    file_server.answers = [file_server.status(status, body)]
+    with pytest.raises(ResultsExpired) as caught:
+        downloads(out, clock=lambda: 1_700_000_000.0).fetch({"report": file_server.url, "expires_at": expires_at})
+    message = str(caught.value)
+    assert f"127.0.0.1 answered {status}" in message
+    assert ("valid until 2033-05-18 03:33:20 UTC" in message) == (expires_at == 2_000_000_000)
+    assert SECRET not in message
+    assert len(file_server.seen) == 1
+
+
+def test_fresh_urls_are_fetched_when_these_have_expired(file_server: FileServer, out: str) -> None:
+    now = 1_700_000_000.0
+    fresh = {"expires_at": now + 60, "files": [file_server.url + "&fresh=0", file_server.url + "&fresh=1"]}
+    asked: list[int] = []
+
+    def refresh() -> dict[str, Any]:
+        asked.append(1)
+        return fresh
+
+    old = {"expires_at": now - 1, "files": [file_server.url + "&old=0", file_server.url + "&old=1"]}
+    files = downloads(out, clock=lambda: now, refresh=refresh).fetch(old)
+    assert asked == [1]
+    assert [file["name"] for file in files] == ["files[0]", "files[1]"]
+    assert all("fresh" in seen["path"] for seen in file_server.seen)
+    assert names_in(out) == ["report-2.pdf", "report.pdf"]
+
+
+def test_urls_that_expire_on_the_way_are_renewed_and_what_is_there_stays(file_server: FileServer, out: str) -> None:
+    served = 0
+    lock = threading.Lock()
+
+    def three_then_expired(handler: BaseHTTPRequestHandler) -> None:
+        nonlocal served
+        with lock:
+            served += 1
+            expired = served > 3 and "fresh" not in handler.path
+        (file_server.status(403) if expired else file_server.ranged)(handler)
+
+    file_server.answers = [three_then_expired]
+    urls = [f"{file_server.url}&number={number}" for number in range(8)]
+    files = downloads(out, refresh=lambda: {"files": [url + "&fresh=1" for url in urls]}, parallel=2).fetch(
+        {"files": urls}
+    )
+    assert len(files) == 8
+    assert {file["sha256"] for file in files} == {hashlib.sha256(file_server.content).hexdigest()}
+    # Eight were served; of the others, no more than were under way at once were refused.
+    assert len(file_server.seen) <= 8 + 2
+
+
+def test_fresh_urls_that_are_refused_too_end_it(file_server: FileServer, out: str) -> None:
+    file_server.answers = [file_server.status(403)]
+    with pytest.raises(ResultsExpired):
+        downloads(out, refresh=lambda: {"report": file_server.url}).fetch({"report": file_server.url})
+    assert len(file_server.seen) == 2
+
+
+# --- hostile payloads
+
+
+def test_a_file_that_says_it_is_too_large_is_not_read(file_server: FileServer, out: str) -> None:
+    limit = len(file_server.content) - 1
+    with pytest.raises(ResultRefused, match=f"larger than max_file_size = {limit:,} bytes"):
+        downloads(out, max_file_size=limit).fetch({"report": file_server.url})
+    assert names_in(out) == []
+    assert downloads(out, max_file_size=limit + 1).fetch({"report": file_server.url})
+
+
+def test_a_file_that_does_not_say_how_large_it_is(file_server: FileServer, out: str) -> None:
+    sent = 0
+
+    def endless(handler: BaseHTTPRequestHandler) -> None:
+        nonlocal sent
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        try:
+            while True:
+                sent += handler.wfile.write(b"x" * 100_000)
+        except OSError:
+            handler.close_connection = True
+
+    file_server.answers = [endless]
+    with pytest.raises(ResultRefused, match="max_file_size"):
+        downloads(out, max_file_size=10_000_000).fetch({"report": file_server.url})
+    assert sent < 100_000_000
+    assert names_in(out) == []
+
+
+def test_one_bad_url_and_nothing_is_fetched(file_server: FileServer, out: str) -> None:
+    for bad in ("https://169.254.169.254/latest/meta-data/iam", "https://10.0.0.1/x", "http://example.com/x"):
+        with pytest.raises(ResultRefused):
+            downloads(out).fetch({"good": file_server.url, "bad": bad})
+    assert file_server.seen == []
+
+
+def test_a_redirect_leads_nowhere_that_a_url_could_not(file_server: FileServer, out: str) -> None:
+    file_server.answers = [file_server.status(302, Location="http://169.254.169.254/latest")]
+    with pytest.raises(ResultRefused, match="https only"):
+        downloads(out).fetch({"report": file_server.url})
+
+
+def test_a_redirect_is_followed(file_server: FileServer, out: str) -> None:
+    file_server.answers = [file_server.status(307, Location="/bucket/there?X-Signature=other"), file_server.ranged]
+    (file,) = downloads(out).fetch({"report": file_server.url})
+    assert content_of(file["path"]) == file_server.content
+    assert file_server.seen[1]["path"] == "/bucket/there?X-Signature=other"
+
+
+def test_a_redirect_in_a_circle_ends(file_server: FileServer, out: str) -> None:
+    file_server.answers = [file_server.status(302, Location="/again")]
+    with pytest.raises(DownloadFailed, match="redirected"):
+        downloads(out).fetch({"report": file_server.url})
+    assert len(file_server.seen) < 10
+
+
+@pytest.mark.parametrize("url", ["https://" + "a" * 70 + ".com/x", "https://a..b/x", "https://exa mple.com/x"])
+def test_urls_that_are_none(out: str, url: str) -> None:
+    if " " in url:
+        assert downloads(out).fetch({"report": url}) == []
+    else:
+        with pytest.raises((ResultRefused, DownloadFailed)):
+            downloads(out).fetch({"report": url})
+
+
+# --- what it costs, and what is seen of it
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    def peak(size: int) -> int:
+        with FileServer(b"") as server:
+
+            def stream(handler: BaseHTTPRequestHandler) -> None:
+                handler.send_response(200)
+                handler.send_header("Content-Length", str(size))
+                handler.end_headers()
+                for _ in range(size // 100_000):
+                    handler.wfile.write(b"x" * 100_000)
+
+            server.answers = [stream]
+            tracemalloc.start()
+            downloads(f"file://{tmp_path}/{size}").fetch({"report": server.url})
+            used = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            return used
+
+    peak(1_000_000)
+    assert peak(60_000_000) < peak(6_000_000) + 2 * CHUNK
+
+
+def test_no_more_than_a_few_at_once(file_server: FileServer, out: str) -> None:
+    lock = threading.Lock()
+    now = most = 0
+
+    def watched(handler: BaseHTTPRequestHandler) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with lock:
+            now -= 1
+        file_server.send(handler, 200, b"x")
+
+    file_server.answers = [watched]
+    files = downloads(out, parallel=3).fetch({"f": [f"{file_server.url}&n={n}" for n in range(20)]})
+    assert [file["name"] for file in files] == [f"f[{n}]" for n in range(20)]
+    assert 1 < most <= 3
+
+
+def test_when_one_fails_the_others_do_not_go_on(file_server: FileServer, out: str) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if "n=0" in handler.path:
+            file_server.send(handler, 404, b"")
+        else:
+            time.sleep(0.05)
+            file_server.send(handler, 200, b"x")
+
+    file_server.answers = [answer]
+    with pytest.raises(NotFound):
+        downloads(out, parallel=2).fetch({"files": [f"{file_server.url}&n={n}" for n in range(50)]})
+    assert len(file_server.seen) < 10
+    assert not [name for name in names_in(out) if name.startswith(".nenoa")]
+
+
+def test_a_long_download_says_how_far_it_is(
+    file_server: FileServer, out: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticks = iter(range(0, 10_000, 7))
+    with caplog.at_level(logging.INFO):
+        downloads(out, clock=lambda: float(next(ticks))).fetch({"report": file_server.url})
+    lines = [record.message for record in caplog.records if "MiB" in record.message]
+    assert "report: 2 of 3 MiB" in lines
+    assert lines[-1] == f"Stored 1 files, 2.9 MiB, in {out}."
+
+
+def test_a_short_one_does_not(file_server: FileServer, out: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        downloads(out, clock=lambda: 0.0).fetch({"report": file_server.url})
+    assert len([record for record in caplog.records if "MiB" in record.message]) == 1
+
+
+def test_the_url_is_not_in_the_log(file_server: FileServer, out: str, caplog: pytest.LogCaptureFixture) -> None:
+    file_server.answers = [
+        file_server.breaking(100),
+        file_server.status(503),
+        file_server.status(302, Location="/there?X-Signature=" + SECRET),
+        file_server.ranged,
+    ]
+    with caplog.at_level(logging.INFO):
+        downloads(out).fetch({"report": file_server.url})
+    assert "Going on at byte" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_the_masker_knows_the_secret_part(file_server: FileServer, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    masked: list[Any] = []
+    monkeypatch.setattr("airflow_provider_nenoa.downloads.mask_secret", masked.append)
+    downloads(out).fetch({"report": file_server.url})
+    assert masked == [[f"X-Signature={SECRET}"]]
+
+
+def test_no_files_are_no_error(out: str) -> None:
+    assert downloads(out).fetch({"status": "success"}) == []
