@@ -79,6 +79,7 @@ _runs = Table(
     Column("deliveries", Integer, nullable=False),
     Column("received_at", Float(53), nullable=False),
     Index("nenoa_run_seq", "seq"),
+    Index("nenoa_run_feed", "conn_id", "seq"),
     Index("nenoa_run_ref", "conn_id", "ref"),
     Index("nenoa_run_received_at", "received_at"),
 )

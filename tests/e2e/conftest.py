@@ -41,6 +41,7 @@ def session_airflow(session_emulator: Emulator, tmp_path_factory: pytest.TempPat
             "openanalyst_told": openanalyst | secret,
             "openanalyst_wrong_key": openanalyst | {"password": WRONG_KEY},
             "nenai_told": nenai | secret,
+            "nenai_unheard": nenai,
         },
     )
     with airflow:
