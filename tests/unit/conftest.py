@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 from airflow_provider_nenoa.emulator import Emulator
 from airflow_provider_nenoa.http import HttpApi
@@ -61,6 +63,40 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     sleeps: list[float] = []
     monkeypatch.setitem(HttpApi.__init__.__kwdefaults__, "sleep", sleeps.append)
     return sleeps
+
+
+class Logged:
+    """What was logged, from debug on, by the standard library's loggers and by structlog, which Airflow uses."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+        self._events: list[str] = []
+
+    def keep(self, logger: Any, method: str, event: Any) -> Any:
+        self._events.append(f"{method.upper()} {event}")
+        raise structlog.DropEvent
+
+    @property
+    def text(self) -> str:
+        return self._caplog.text + "\n".join(self._events)
+
+    def clear(self) -> None:
+        self._caplog.clear()
+        self._events.clear()
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Iterator[Logged]:
+    logged = Logged(caplog)
+    caplog.set_level(logging.DEBUG)
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, logged.keep],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        cache_logger_on_first_use=False,
+    )
+    yield logged
+    structlog.configure(**before)
 
 
 def requests_to(emulator: Emulator) -> dict[str, int]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ from airflow_provider_nenoa.hooks import base
 from airflow_provider_nenoa.hooks.base import VendorHook
 from airflow_provider_nenoa.hooks.nenai import NenAIHook
 from airflow_provider_nenoa.hooks.openanalyst import PLANS, OpenAnalystHook
-from tests.unit.conftest import API_KEY, WEBHOOK_SECRET, requests_to
+from tests.unit.conftest import API_KEY, WEBHOOK_SECRET, Logged, requests_to
 
 Connect = Callable[..., str]
 HOOKS: dict[str, type[VendorHook]] = {"nenai": NenAIHook, "openanalyst": OpenAnalystHook}
@@ -207,23 +206,20 @@ def test_nenai_documents_no_limits(connect: Connect) -> None:
 
 @pytest.mark.parametrize("conn_type", HOOKS)
 def test_secrets_are_masked_and_never_shown(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, conn_type: str
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, logged: Logged, conn_type: str
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     masked: list[str] = []
     monkeypatch.setattr(base, "mask_secret", masked.append)
     hook = HOOKS[conn_type](connect(conn_type, password=f" {API_KEY}\n", extra={"webhook_secret": WEBHOOK_SECRET}))
     assert hook.settings.api_key == API_KEY
     assert masked == [API_KEY, WEBHOOK_SECRET]
-    shown = f"{hook!r} {hook} {hook.settings!r} {hook.settings} {hook.api!r} {hook.get_conn()} {caplog.text}"
+    shown = f"{hook!r} {hook} {hook.settings!r} {hook.settings} {hook.api!r} {hook.get_conn()} {logged.text}"
     assert API_KEY not in shown
     assert WEBHOOK_SECRET not in shown
 
 
 @pytest.mark.parametrize("fields", [{"host": "http://api.example.com"}, {"extra": "no"}, {"extra": {"timeout": -1}}])
-def test_secrets_are_not_in_the_errors(
-    connect: Connect, caplog: pytest.LogCaptureFixture, fields: dict[str, Any]
-) -> None:
+def test_secrets_are_not_in_the_errors(connect: Connect, logged: Logged, fields: dict[str, Any]) -> None:
     with pytest.raises(NenoaError) as caught:
         _ = OpenAnalystHook(connect("openanalyst", **fields)).settings
-    assert API_KEY not in f"{caught.value!r} {caught.value} {caught.value.__cause__} {caplog.text}"
+    assert API_KEY not in f"{caught.value!r} {caught.value} {caught.value.__cause__} {logged.text}"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import email.utils
 import json
-import logging
 import socket
 import ssl
 import threading
@@ -34,7 +33,7 @@ from airflow_provider_nenoa.exceptions import (
     StartOutcomeUnknown,
 )
 from airflow_provider_nenoa.http import ApiKeyAuth, HttpApi, check_base_url, retry_after_seconds
-from tests.unit.conftest import API_KEY, requests_to
+from tests.unit.conftest import API_KEY, Logged, requests_to
 
 BASE = "https://api.vendor.test/v1"
 START = {"agent_id": "a", "task": "t"}
@@ -242,14 +241,12 @@ def test_a_wait_that_would_be_in_vain_is_not_begun(
     assert sleeps == []
 
 
-def test_each_repetition_is_announced(
-    web: responses.RequestsMock, api: HttpApi, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_each_repetition_is_announced(web: responses.RequestsMock, api: HttpApi, logged: Logged) -> None:
     web.add(responses.GET, f"{BASE}/x", status=500)
     web.add(responses.GET, f"{BASE}/x", json={})
     api.get("/x")
-    assert "Vendor answered 500 to GET /v1/x" in caplog.text
-    assert "Trying again in" in caplog.text
+    assert "Vendor answered 500 to GET /v1/x" in logged.text
+    assert "Trying again in" in logged.text
 
 
 def test_nothing_goes_out_if_it_cannot_be_announced(emulator: Emulator, emulated: HttpApi) -> None:
@@ -437,15 +434,14 @@ def test_a_key_that_the_vendor_echoes_is_taken_out(web: responses.RequestsMock, 
     assert any("***" in text for text in said)
 
 
-def test_no_secret_in_the_log(emulator: Emulator, emulated: HttpApi, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+def test_no_secret_in_the_log(emulator: Emulator, emulated: HttpApi, logged: Logged) -> None:
     emulator.control.fault("status", status=500, body=f"what is {API_KEY}?")
     emulator.control.fault("drop_before", method="GET")
     emulated.get("/datasets")
     with pytest.raises(NotFound):
         emulated.get("/datasets/none")
-    assert len(caplog.records) > 3
-    assert API_KEY not in caplog.text
+    assert logged.text.count("DEBUG") > 3
+    assert API_KEY not in logged.text
     assert API_KEY not in repr(emulated) + repr(emulated.auth) + repr(vars(emulated)["_session"])
 
 

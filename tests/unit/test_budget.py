@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_nenoa.waiting.budget import DAY, MINUTE, SHARE_OF_STARTS, Budget
+
+
+class FakeClock:
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def spend_as_told(budget: Budget, clock: FakeClock, pauses: list[float]) -> list[float]:
+    """Send whenever the budget allows it, after pauses of one's own; return when that was."""
+    sent = []
+    for pause in pauses:
+        clock.now += pause
+        while (delay := budget.delay()) > 0:
+            clock.now += delay
+        budget.spend()
+        sent.append(clock.now)
+    return sent
+
+
+def most_in(window: float, times: list[float]) -> int:
+    """The largest number of times within any half-open window of this length."""
+    most, first = 0, 0
+    for last, time in enumerate(times):
+        # A hair less: a thousandth of a second is not what a limit is about.
+        while times[first] <= time - window + 1e-3:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+PAUSES = st.lists(
+    st.one_of(st.just(0.0), st.floats(0, 1), st.floats(0, 120), st.floats(0, DAY)), min_size=1, max_size=400
+)
+
+
+@settings(max_examples=60)
+@given(per_minute=st.integers(1, 200), pauses=PAUSES)
+def test_no_minute_has_more_than_its_limit(per_minute: int, pauses: list[float]) -> None:
+    clock = FakeClock()
+    sent = spend_as_told(Budget(per_minute, None, clock), clock, pauses)
+    assert most_in(MINUTE, sent) <= per_minute - int(per_minute * SHARE_OF_STARTS)
+
+
+@settings(max_examples=60)
+@given(per_minute=st.none() | st.integers(1, 100), per_day=st.integers(1, 300), pauses=PAUSES)
+def test_no_day_has_more_than_its_limit(per_minute: int | None, per_day: int, pauses: list[float]) -> None:
+    clock = FakeClock()
+    sent = spend_as_told(Budget(per_minute, per_day, clock), clock, pauses)
+    assert most_in(DAY, sent) <= per_day
+
+
+@pytest.mark.parametrize(("per_minute", "per_day"), [(30, 500), (120, 5_000), (None, 1_000), (3, 10_000)])
+def test_the_whole_budget_can_be_used(per_minute: int | None, per_day: int) -> None:
+    clock = FakeClock()
+    start = clock.now
+    sent = spend_as_told(Budget(per_minute, per_day, clock), clock, [0.0] * (3 * min(per_day, 3_000)))
+    # Over the long run: a day's whole limit per day, or as much as the minutes allow.
+    rate = (len(sent) - 1) / (sent[-1] - start)
+    minutes = math.inf if per_minute is None else int(per_minute * (1 - SHARE_OF_STARTS)) / MINUTE
+    # What a day's limit grants at once comes on top at the beginning; after that it comes back evenly.
+    assert rate > 0.8 * min(per_day / DAY, minutes)
+    assert most_in(DAY, sent) <= per_day
+
+
+def test_the_whole_of_a_minute_can_be_used() -> None:
+    clock = FakeClock()
+    start = clock.now
+    sent = spend_as_told(Budget(30, None, clock), clock, [0.0] * 270)
+    assert sent[-1] - start == pytest.approx(10 * MINUTE, rel=0.05)
+
+
+def test_a_limit_of_one() -> None:
+    clock = FakeClock()
+    budget = Budget(1, 1, clock)
+    assert budget.delay() == 0
+    budget.spend()
+    assert budget.delay() >= DAY
+
+
+def test_no_limit() -> None:
+    clock = FakeClock()
+    budget = Budget(None, None, clock)
+    for _ in range(10_000):
+        assert budget.delay() == 0
+        budget.spend()
+
+
+def test_the_vendor_overrules_the_plan() -> None:
+    clock = FakeClock()
+    budget = Budget(1_000, None, clock)
+    budget.pause(42)
+    assert budget.delay() == 42
+    budget.pause(7)
+    assert budget.delay() == 42, "a shorter pause does not end a longer one"
+    clock.now += 42
+    assert budget.delay() == 0
+
+
+def headers(limit: Any, remaining: Any, reset: Any) -> dict[str, str]:
+    return {
+        "X-RateLimit-Limit": str(limit),
+        "X-RateLimit-Remaining": str(remaining),
+        "X-RateLimit-Reset": str(reset),
+    }
+
+
+def test_the_rest_of_a_window_is_left_to_starts() -> None:
+    clock = FakeClock()
+    budget = Budget(None, None, clock)
+    budget.observe(headers(100, 11, clock.now + 30))
+    assert budget.delay() == 0
+    budget.observe(headers(100, 10, clock.now + 30))
+    assert budget.delay() == 30
+    clock.now += 30
+    assert budget.delay() == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"X-RateLimit-Remaining": "0"},
+        headers("many", 0, 1_700_000_030),
+        headers(100, 0, "soon"),
+        headers(100, "nan", "nan"),
+        headers(100, 0, "inf"),
+        headers(100, 0, 1_700_000_030_000),  # milliseconds
+        headers(100, 0, 1_600_000_000),  # long past
+    ],
+)
+def test_headers_that_say_nothing(said: dict[str, str]) -> None:
+    budget = Budget(None, None, FakeClock())
+    budget.observe(said)
+    assert budget.delay() == 0
+
+
+@given(st.lists(st.text(max_size=5) | st.floats().map(str) | st.integers().map(str), min_size=3, max_size=3))
+def test_no_headers_stop_the_polling_for_more_than_a_day(said: list[str]) -> None:
+    budget = Budget(None, None, FakeClock())
+    budget.observe(headers(*said))
+    assert 0 <= budget.delay() <= DAY
+
+
+@given(back=st.floats(0, 1e6), spent=st.integers(0, 30))
+def test_a_clock_that_is_set_back_takes_nothing_away(back: float, spent: int) -> None:
+    clock = FakeClock()
+    budget = Budget(30, 500, clock)
+    spend_as_told(budget, clock, [0.0] * spent)
+    before = budget.delay()
+    clock.now -= back
+    assert budget.delay() <= before + back + MINUTE
+    clock.now += back + 2 * DAY
+    assert budget.delay() == 0
+
+
+@settings(max_examples=60)
+@given(pauses=PAUSES)
+def test_a_delay_is_as_long_as_it_has_to_be(pauses: list[float]) -> None:
+    clock = FakeClock()
+    budget = Budget(30, 500, clock)
+    for pause in pauses:
+        clock.now += pause
+        delay = budget.delay()
+        assert delay >= 0
+        if delay > 0.01:
+            clock.now += delay - 0.005
+            assert budget.delay() > 0, "it would have been allowed sooner"
+            clock.now += 0.01
+        assert budget.delay() == 0
+        budget.spend()
