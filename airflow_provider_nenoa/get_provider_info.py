@@ -83,6 +83,22 @@ _OPENANALYST: dict[str, Any] = {
     },
 }
 
+_OPENANALYST_SQL: dict[str, Any] = {
+    "connection-type": "openanalyst_sql",
+    "hook-class-name": "airflow_provider_nenoa.hooks.openanalyst_sql.OpenAnalystSqlHook",
+    "hook-name": "OpenAnalyst SQL",
+    "ui-field-behaviour": {
+        "hidden-fields": ["login", "port"],
+        "relabeling": {"password": "API key", "host": "Base URL", "schema": "Dataset id"},
+        "placeholders": {
+            "host": "https://api.openanalyst.com/v1",
+            "password": "oa_live_...",
+            "schema": "ds_abc123",
+        },
+    },
+    "conn-fields": {"timeout": _TIMEOUT},
+}
+
 _CONFIG = {
     "nenoa": {
         "description": "How airflow-provider-nenoa receives the vendors' webhooks.",
@@ -99,8 +115,8 @@ _CONFIG = {
             },
             "receiver_url": {
                 "description": (
-                    "The address at which workers and triggerers reach the webhook receiver. "
-                    "Default: [api] base_url followed by /nenoa."
+                    "The address at which workers and triggerers reach the webhook receiver. Default: where Airflow's "
+                    "own components reach the API server ([core] execution_api_server_url, else [api] base_url)."
                 ),
                 "type": "string",
                 "version_added": "0.1.0",
@@ -129,16 +145,21 @@ _CONFIG = {
 }
 
 
-def _modules(kind: str) -> list[dict[str, Any]]:
+def _modules(kind: str, **more: str) -> list[dict[str, Any]]:
     return [
-        {"integration-name": name, "python-modules": [f"airflow_provider_nenoa.{kind}.{module}"]}
-        for name, module in _INTEGRATIONS.items()
+        {
+            "integration-name": name,
+            "python-modules": [
+                f"airflow_provider_nenoa.{kind}.{module}" for module in (own, more.get(own)) if module is not None
+            ],
+        }
+        for name, own in _INTEGRATIONS.items()
     ]
 
 
 def connection_type(conn_type: str) -> dict[str, Any]:
     """Return the metadata of one connection type."""
-    return next(entry for entry in (_NENAI, _OPENANALYST) if entry["connection-type"] == conn_type)
+    return next(entry for entry in (_NENAI, _OPENANALYST, _OPENANALYST_SQL) if entry["connection-type"] == conn_type)
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -155,14 +176,11 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             },
         ],
-        "hooks": _modules("hooks"),
+        "hooks": _modules("hooks", openanalyst="openanalyst_sql"),
         "operators": _modules("operators"),
         "sensors": _modules("sensors"),
-        "triggers": [
-            {**entry, "python-modules": [*entry["python-modules"], "airflow_provider_nenoa.triggers.events"]}
-            for entry in _modules("triggers")
-        ],
-        "connection-types": [_NENAI, _OPENANALYST],
+        "triggers": _modules("triggers", nenai="events", openanalyst="events"),
+        "connection-types": [_NENAI, _OPENANALYST, _OPENANALYST_SQL],
         "extra-links": ["airflow_provider_nenoa.links.nenai.NenAIRunLink"],
         "config": _CONFIG,
     }
