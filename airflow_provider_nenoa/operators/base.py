@@ -85,6 +85,7 @@ class RunOperator(BaseOperator):
             raise InvalidArgument(f"'on_lost_start' must be 'fail' or 'restart', not {on_lost_start!r}.")
         self.on_lost_start = on_lost_start
         self._run_id: str | None = None
+        self._began = time.monotonic()
 
     @property
     @abstractmethod
@@ -134,6 +135,7 @@ class RunOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Adopt the run of an earlier attempt, or start one; then wait for it and finish."""
+        self._began = time.monotonic()
         self.check()
         note = memory_of(context, self.durable).recall()
         if note is None:
@@ -364,11 +366,12 @@ class RunOperator(BaseOperator):
         }
 
     def _patience(self) -> float:
-        """Seconds that this attempt may wait."""
+        """Seconds that this attempt may wait from now on."""
         if self.execution_timeout is None:
             return self.timeout
         # A little less than Airflow's own limit, so that the error is ours: it knows about the run.
-        return min(self.timeout, max(1.0, self.execution_timeout.total_seconds() - 2.0))
+        left = self.execution_timeout.total_seconds() - 2.0 - (time.monotonic() - self._began)
+        return min(self.timeout, max(1.0, left))
 
     def _push_id(self, context: Context, note: Note) -> None:
         self._run_id = note.run_id

@@ -119,7 +119,11 @@ class RunTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Say that the remote run goes on: neither vendor's API can cancel one (Airflow 3.3 and later call this)."""
-        self.log.warning("The task was ended; the remote %s run %s goes on.", self.kind, self.run_id or "(id unknown)")
+        self.log.warning("The task was ended, but %s goes on.", self._the_run())
+
+    def _the_run(self) -> str:
+        """Name the run in a message."""
+        return f"{self.kind} run {self.run_id or '(id unknown)'}"
 
     def _log_status(self, word: str) -> None:
         from airflow_provider_nenoa.runs import status_of

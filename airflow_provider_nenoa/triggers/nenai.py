@@ -22,3 +22,8 @@ class NenAIWorkflowRunTrigger(RunTrigger):
 
     def __init__(self, message_id: str | None, nenai_conn_id: str = "nenai_default", **kwargs: Any) -> None:
         super().__init__(message_id, nenai_conn_id, **kwargs)
+
+    def _the_run(self) -> str:
+        from airflow_provider_nenoa.links.nenai import run_url
+
+        return super()._the_run() + (f" ({run_url(self.run_id)})" if self.run_id else "")
