@@ -65,9 +65,10 @@ _OPENANALYST: dict[str, Any] = {
             "label": "Plan",
             "schema": {
                 "type": ["string", "null"],
-                "enum": ["free", "basic", "pro", "max", "enterprise", None],
+                "enum": ["free", "basic", "pro", "max", "enterprise"],
+                "default": "free",
             },
-            "description": "The workspace's plan; its rate limits pace the polling. Default free.",
+            "description": "The workspace's plan; its rate limits pace the polling.",
         },
         "requests_per_minute": {
             "label": "Requests per minute",
