@@ -58,6 +58,13 @@ class AirflowApi:
         health: dict[str, Any] = response.json()
         return health
 
+    def form_metadata(self) -> Any:
+        """Return what the UI makes its connection forms from, by connection type."""
+        self.get("/connections", limit=1)  # logs in
+        response = self._session.get(f"{self.url}/ui/connections/hook_meta", timeout=30)
+        response.raise_for_status()
+        return response.json()
+
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, timeout: float = 60) -> DagRun:
         """
         Start a run of a DAG, waiting until its file is parsed, and unpausing it.
