@@ -4,9 +4,15 @@ from __future__ import annotations
 
 try:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
+    from airflow.sdk.exceptions import (
+        AirflowOptionalProviderFeatureException as AirflowOptionalProviderFeatureException,
+    )
     from airflow.sdk.exceptions import AirflowSensorTimeout as AirflowSensorTimeout
 except ImportError:  # Airflow 3.0 and 3.1 keep them in the core
     from airflow.exceptions import AirflowException, AirflowFailException  # type: ignore[attr-defined,no-redef]
+    from airflow.exceptions import (
+        AirflowOptionalProviderFeatureException as AirflowOptionalProviderFeatureException,
+    )
     from airflow.exceptions import AirflowSensorTimeout as AirflowSensorTimeout  # type: ignore[no-redef]
 
 
