@@ -24,6 +24,7 @@ from airflow_provider_nenoa.exceptions import ConnectionUnreadable, DeadlinePass
 from airflow_provider_nenoa.runs import status_of
 from airflow_provider_nenoa.waiting.budget import Budget
 from airflow_provider_nenoa.waiting.kinds import KINDS, Ended, RunKey
+from airflow_provider_nenoa.waiting.pace import Durations
 
 if TYPE_CHECKING:
     from airflow_provider_nenoa.hooks.base import VendorHook
@@ -32,8 +33,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-THREADS = 4
-"""Threads in which one channel's blocking HTTP requests run, its long poll included."""
+THREADS = 8
+"""Threads in which one channel's blocking HTTP requests run at most, its long poll included."""
 
 PATIENCE = 10
 """
@@ -52,13 +53,25 @@ class Watched:
     :param told: Whether the vendor was given our callback URL, so that a webhook will tell the end.
     """
 
-    __slots__ = ("ended", "error", "holders", "key", "poll_interval", "started_at", "told", "waiters", "word")
+    __slots__ = (
+        "asked_at",
+        "ended",
+        "error",
+        "holders",
+        "key",
+        "poll_interval",
+        "started_at",
+        "told",
+        "waiters",
+        "word",
+    )
 
     def __init__(self, key: RunKey, poll_interval: float, started_at: float, told: bool) -> None:
         self.key = key
         self.poll_interval = poll_interval
         self.started_at = started_at
         self.told = told
+        self.asked_at: float | None = None  # when the vendor last said that it goes on
         self.word = ""
         self.ended: Ended | None = None
         self.error: BaseException | None = None
@@ -251,6 +264,7 @@ class Hub:
         self.read = read or read_connection_in_airflows_thread
         self._channels: dict[tuple[str, str], Channel] = {}
         self._budgets: dict[str, Budget] = {}
+        self._durations: dict[tuple[str, str], Durations] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -314,6 +328,10 @@ class Hub:
         if hook.conn_id not in self._budgets:
             self._budgets[hook.conn_id] = Budget(*hook.rate_limits(hook.settings))
         return self._budgets[hook.conn_id]
+
+    def durations(self, key: RunKey) -> Durations:
+        """Return what is known of how long runs of this connection and kind take."""
+        return self._durations.setdefault((key.conn_id, key.kind), Durations())
 
     def drop(self, channel: Channel) -> None:
         """End a channel for which nobody waits any more."""

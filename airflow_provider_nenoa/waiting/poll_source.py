@@ -19,9 +19,9 @@ from airflow_provider_nenoa.exceptions import (
     RateLimited,
     ServerError,
 )
-from airflow_provider_nenoa.waiting.hub import back_off
+from airflow_provider_nenoa.waiting.hub import THREADS, back_off
 from airflow_provider_nenoa.waiting.kinds import KINDS
-from airflow_provider_nenoa.waiting.pace import SAFETY_INTERVAL, interval
+from airflow_provider_nenoa.waiting.pace import SAFETY_INTERVAL
 
 if TYPE_CHECKING:
     from airflow_provider_nenoa.hooks.base import VendorHook
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 3
+AT_ONCE = THREADS - 1
 """Polls under way at the same time: one of the channel's threads belongs to the receiver's long poll."""
-QUIET_DELAY = 60.0
-"""Seconds of waiting for the budget that are not worth a line in the log."""
+LATE = 60.0
+"""Seconds by which the rate limit may delay a poll before the log tells of it."""
+REMIND = 3600.0
+"""Seconds until the log tells of it again."""
 
 
 class PollSource:
@@ -53,17 +55,22 @@ class PollSource:
         self._budget = budget
         self._due: list[tuple[float, int, Watched]] = []
         self._number = itertools.count()
+        self._turn = asyncio.Lock()
         self._sooner = asyncio.Event()
         self._failures = 0
-        self._said_waiting = False
+        self._remind_at = 0.0
 
     def added(self, watched: Watched) -> None:
-        """Plan the first poll; that of a run which is not new comes at a random point of its interval."""
+        """Plan the first poll: at once for a run that is not new, since it may have ended while nobody waited."""
         if watched.key.run_id is None:
             return
         age = max(0.0, time.time() - watched.started_at)
-        wait = self._interval(watched, age)
-        self._plan(watched, wait if age < wait else wait * random.random())
+        self._budget.spend_elsewhere(age)  # its start
+        if watched.told:
+            # A webhook that came meanwhile is looked up. After a restart, polls need not come all at the same time.
+            self._plan(watched, SAFETY_INTERVAL * (1.0 if age < SAFETY_INTERVAL else random.random()))
+        else:
+            self._plan(watched, max(0.0, watched.poll_interval - age))
 
     async def run(self) -> None:
         """Poll, until cancelled."""
@@ -71,16 +78,24 @@ class PollSource:
             for _ in range(AT_ONCE):
                 group.create_task(self._poll_for_ever())
 
-    def _interval(self, watched: Watched, age: float) -> float:
-        return SAFETY_INTERVAL if watched.told else interval(age, watched.poll_interval)
+    def _interval(self, watched: Watched) -> float:
+        if watched.told:
+            return SAFETY_INTERVAL
+        age = max(0.0, time.time() - watched.started_at)
+        return self._channel.hub.durations(watched.key).interval(age, watched.poll_interval, self._budget.spare)
 
     def _plan(self, watched: Watched, wait: float) -> None:
         heapq.heappush(self._due, (time.time() + wait, next(self._number), watched))
+        if len(self._due) > 2 * len(self._channel.watched) + 100:
+            # Most of them are waited for no more: cancelled waits must not pile up here.
+            self._due = [each for each in self._due if _is_open(each[2])]
+            heapq.heapify(self._due)
         self._sooner.set()
 
     async def _poll_for_ever(self) -> None:
         while True:
-            watched = await self._next()
+            async with self._turn:
+                watched = await self._next()
             try:
                 run = await self._poll(watched)
             except (ConnectionFailed, ConnectionUnreadable, ServerError, RateLimited, InvalidReply) as error:
@@ -94,30 +109,39 @@ class PollSource:
             if self._failures:
                 log.warning("Connection %s: the vendor answers again.", self._channel.conn_id)
                 self._failures = 0
-            self._channel.tell(run.run_id, run.word, by_webhook=False)
-            if watched.ended is None:
-                self._plan(watched, self._interval(watched, time.time() - watched.started_at))
+            self._take(watched, run)
+
+    def _take(self, watched: Watched, run: Run) -> None:
+        self._channel.tell(run.run_id, run.word, by_webhook=False)
+        now = time.time()
+        if watched.ended is None:
+            watched.asked_at = now
+            self._plan(watched, self._interval(watched))
+            return
+        self._budget.found_end()
+        if watched.asked_at is not None:
+            # It ended somewhere between the last two polls.
+            self._channel.hub.durations(watched.key).learn((watched.asked_at + now) / 2 - watched.started_at)
 
     async def _next(self) -> Watched:
         """Wait until a run is due and the budget allows a request, and count it."""
         while True:
-            self._drop_forgotten()
-            wait = max(self._due[0][0] - time.time(), self._budget.delay()) if self._due else None
-            if wait is not None and wait <= 0:
-                self._budget.spend()
-                self._said_waiting = False
-                return heapq.heappop(self._due)[2]
-            self._say_waiting()
+            while self._due and not _is_open(self._due[0][2]):
+                heapq.heappop(self._due)
+            wait = None
+            if self._due:
+                due_in, delay = self._due[0][0] - time.time(), self._budget.delay()
+                wait = max(due_in, delay)
+                if wait <= 0:
+                    self._budget.spend()
+                    return heapq.heappop(self._due)[2]
+                self._say_when_late(wait - due_in, delay)
             self._sooner.clear()
             try:
                 async with asyncio.timeout(wait):
                     await self._sooner.wait()
             except TimeoutError:
                 pass
-
-    def _drop_forgotten(self) -> None:
-        while self._due and (self._due[0][2].ended is not None or not self._due[0][2].holders):
-            heapq.heappop(self._due)
 
     async def _poll(self, watched: Watched) -> Run:
         kind, run_id = KINDS[watched.key.kind], watched.key.run_id or ""
@@ -136,18 +160,23 @@ class PollSource:
             log.warning("Connection %s: a poll failed; trying on. %s", self._channel.conn_id, error)
         if error.retry_after is not None:
             self._budget.pause(error.retry_after)
-        self._plan(watched, self._interval(watched, time.time() - watched.started_at))
+        self._plan(watched, self._interval(watched))
         if not isinstance(error, InvalidReply):
             await back_off(self._failures)
 
-    def _say_waiting(self) -> None:
-        delay = self._budget.delay()
-        if delay > QUIET_DELAY and self._due and self._due[0][0] <= time.time() and not self._said_waiting:
-            self._said_waiting = True
-            until = time.strftime("%H:%M:%S", time.localtime(time.time() + delay))
-            log.warning(
-                "Connection %s: its requests are used up until %s; %d runs are waited for quietly.",
-                self._channel.conn_id,
-                until,
-                len(self._due),
-            )
+    def _say_when_late(self, late: float, delay: float) -> None:
+        now = time.time()
+        if late < LATE or delay < LATE or now < self._remind_at:
+            return
+        self._remind_at = now + REMIND
+        log.warning(
+            "Connection %s: the requests that its rate limit allows are used up until %s; %d runs are waited for "
+            "quietly. Their ends are noticed later than usual, and none is missed.",
+            self._channel.conn_id,
+            time.strftime("%H:%M:%S", time.localtime(now + delay)),
+            len(self._channel.watched),
+        )
+
+
+def _is_open(watched: Watched) -> bool:
+    return watched.ended is None and watched.holders > 0
