@@ -28,6 +28,7 @@ from airflow_provider_nenoa.waiting.pace import Durations
 
 if TYPE_CHECKING:
     from airflow_provider_nenoa.hooks.base import VendorHook
+    from airflow_provider_nenoa.runs import Run
 
 T = TypeVar("T")
 
@@ -153,7 +154,7 @@ class Channel:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def tell(self, run_id: str, word: str, *, ref: str | None = None, by_webhook: bool) -> None:
+    def tell(self, run_id: str, word: str, *, ref: str | None = None, by_webhook: bool, run: Run | None = None) -> None:
         """
         Take what a source learnt about a run, whoever waits for it or nobody.
 
@@ -161,6 +162,7 @@ class Channel:
         :param word: The vendor's status word.
         :param ref: Our token, if it is known.
         :param by_webhook: Whether our receiver has the payload.
+        :param run: The run with its payload, where that may be handed over.
         """
         keys = set(self._by_run_id.get(run_id, ()))
         if ref is not None and ref in self._by_ref:
@@ -172,7 +174,7 @@ class Channel:
                 continue
             found = key.run_id is None
             if (status is not None and status.is_end) or found:
-                watched.ended = Ended(run_id, word, by_webhook)
+                watched.ended = Ended(run_id, word, by_webhook, run)
             elif word == watched.word:
                 continue
             watched.word = word
