@@ -74,10 +74,6 @@ class WebhookSource:
             if self._failures:
                 log.warning("Connection %s: the webhook receiver answers again.", self._channel.conn_id)
                 self._failures = 0
-            if events.cursor < (self._cursor or 0):
-                # Another database stands behind the receiver now. What it knows has to be looked up.
-                for watched in self._channel.watched.values():
-                    self.added(watched)
             self._cursor = events.cursor
             for event in events.events:
                 self._tell(event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ class FakeReceiver:
         self.rows: dict[str, RunSummary] = {}
         self.seq = 0
         self.calls: list[str] = []
+        self.looked_up: list[str] = []
         self.latency = 0.0
         self.down = False
         self._changed = asyncio.Event()
@@ -88,6 +90,7 @@ class FakeClient:
 
     async def runs(self, run_ids: list[str]) -> list[RunSummary]:
         await self._enter("runs")
+        self._receiver.looked_up += run_ids
         found = [self._receiver.rows[run_id] for run_id in run_ids if run_id in self._receiver.rows]
         await asyncio.sleep(self._receiver.latency)
         self._check()
@@ -104,6 +107,7 @@ class FakeVendor:
 
     answers: dict[str, list[Any]] = field(default_factory=dict)
     polls: list[str] = field(default_factory=list)
+    polled_at: list[float] = field(default_factory=list)
     can_be_polled: bool = True
     secret: str | None = None
     opened: int = 0
@@ -112,6 +116,7 @@ class FakeVendor:
 
     def poll(self, hook: Any, run_id: str) -> Run:
         self.polls.append(run_id)
+        self.polled_at.append(time.time())
         answers = self.answers.get(run_id)
         if answers is None:
             raise NotFound(f"no run {run_id}")

@@ -94,6 +94,19 @@ def test_a_webhook_that_came_before() -> None:
     run(main)
 
 
+def test_an_end_is_not_undone_and_not_replaced() -> None:
+    async def main(hub: Hub) -> None:
+        with vendors(FakeVendor(), FakeReceiver()):
+            waiting = asyncio.ensure_future(wait_for(hub, told=True))
+            await asyncio.sleep(1)
+            (channel,) = hub._channels.values()
+            for word in ("processing", "success", "processing", "failed"):
+                channel.tell("r", word, by_webhook=True)
+            assert await waiting == Ended("r", "success", by_webhook=True)
+
+    run(main)
+
+
 def test_a_run_is_found_by_its_ref() -> None:
     async def main(hub: Hub) -> None:
         receiver = FakeReceiver()
@@ -288,6 +301,35 @@ def test_who_waits_anew_after_an_error_is_not_told_of_the_old_one() -> None:
     run(main)
 
 
+def test_who_waits_anew_while_another_still_learns_of_the_error() -> None:
+    async def main(hub: Hub) -> None:
+        async def wait_again() -> Ended:
+            with pytest.raises(NotFound):
+                await wait_for(hub)
+            return await wait_for(hub)
+
+        with vendors(FakeVendor({"r": [NotFound("404"), "completed"]})):
+            again, once = await asyncio.gather(wait_again(), wait_for(hub), return_exceptions=True)
+        assert isinstance(again, Ended)
+        assert isinstance(once, NotFound)
+
+    run(main)
+
+
+def test_nobody_is_polled_while_the_vendor_wants_to_be_left_alone() -> None:
+    async def main(hub: Hub) -> None:
+        vendor = FakeVendor({"r": [RateLimited("429", retry_after=1000), "completed"]})
+        vendor.answers |= {f"other{number}": ["completed"] for number in range(10)}
+        with vendors(vendor):
+            first = asyncio.ensure_future(wait_for(hub, poll_interval=1.0))
+            await asyncio.sleep(2)
+            others = [asyncio.ensure_future(wait_for(hub, f"other{number}")) for number in range(10)]
+            await asyncio.gather(first, *others)
+        assert vendor.polled_at[1] - vendor.polled_at[0] >= 1000
+
+    run(main)
+
+
 def test_a_key_that_was_changed_is_read_again() -> None:
     async def main(hub: Hub) -> None:
         vendor = FakeVendor({"r": [AuthenticationError("401"), "completed"]})
@@ -433,9 +475,9 @@ def test_who_is_cancelled_during_an_outage_leaves_nothing_behind() -> None:
                 waiting.cancel()
                 await asyncio.gather(waiting, return_exceptions=True)
             receiver.down = False
-            receiver.calls.clear()
+            receiver.looked_up.clear()
             await asyncio.sleep(100)
-            assert receiver.calls.count("runs") == 1
+            assert receiver.looked_up == ["stays"]
             receiver.deliver("stays", "completed")
             await stays
 
