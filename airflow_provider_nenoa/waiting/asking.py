@@ -187,6 +187,7 @@ def wait(
                 next_poll = clock() + pause()
             else:
                 sleep(left)
+                continue
             failures = 0
         except TRANSIENT as error:
             failures += 1

@@ -1,0 +1,377 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_nenoa.exceptions import (
+    AuthenticationError,
+    ConnectionFailed,
+    DeadlinePassed,
+    InvalidConnection,
+    InvalidReply,
+    NotFound,
+    RateLimited,
+    ReceiverUnavailable,
+    ServerError,
+)
+from airflow_provider_nenoa.hooks.base import ConnectionSettings
+from airflow_provider_nenoa.runs import Run
+from airflow_provider_nenoa.waiting import asking
+from airflow_provider_nenoa.waiting.kinds import Ended, RunKey
+from airflow_provider_nenoa.webhooks import client
+from airflow_provider_nenoa.webhooks.records import StoredRun
+from tests.unit.conftest import Logged
+
+NOW = 1_700_000_000.0
+AGENT = RunKey("c", "agent", "r")
+WORKFLOW = RunKey("c", "workflow", "r")
+
+
+class World:
+    """
+    A vendor, a receiver and the time, all of one hook.
+
+    :param secret: The connection's webhook secret; without one, there is no receiver.
+    """
+
+    def __init__(self, secret: str | None = None, base_url: str = "https://vendor.test") -> None:
+        self.now = NOW
+        self.polls: list[float] = []
+        self.asked: list[tuple[str, float]] = []
+        self.told: list[tuple[float, str]] = []  # (from when on, the stored word)
+        self.answers: list[Any] = ["running"]
+        self.receiver_down = False
+        # What the code under test takes for a hook:
+        self.conn_id, self.vendor, self.webhooks_need_https = "c", "OpenAnalyst", True
+        self.settings = ConnectionSettings("c", base_url, "key", secret, {})
+        self.run_status_path: str | None = None
+
+    # The vendor
+
+    def get_agent_run(self, run_id: str) -> Run:
+        self.polls.append(self.now)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return Run(run_id, answer, {"from": "vendor"})
+
+    # The receiver
+
+    def _stored(self, seconds: float, is_enough: Callable[[Run], bool]) -> StoredRun | None:
+        if self.receiver_down:
+            raise ReceiverUnavailable("No answer from the webhook receiver.")
+        until = self.now + seconds
+        while True:
+            words = [word for at, word in self.told if at <= self.now]
+            run = Run("r", words[-1], {"from": "webhook"}) if words else None
+            if (run is not None and is_enough(run)) or self.now >= until:
+                return run and StoredRun("r", "ref", run.status, run.word, 1, 1, 0.0, run.payload)
+            self.now = min([until, *(at for at, _ in self.told if at > self.now)])
+
+    def run(self, run_id: str, wait: float = 0.0) -> StoredRun | None:
+        self.asked.append(("run", wait))
+        return self._stored(wait, lambda run: run.status.is_end)
+
+    def by_ref(self, ref: str, wait: float = 0.0) -> StoredRun | None:
+        self.asked.append(("ref", wait))
+        return self._stored(wait, lambda run: True)
+
+    # The time
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.now += seconds
+
+    def wait(self, key: RunKey = AGENT, **options: Any) -> Ended:
+        arguments = {"deadline": NOW + 10_000, "poll_interval": 15.0, "started_at": NOW, "told": False, **options}
+        return asking.wait(self, key, clock=self.clock, sleep=self.sleep, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
+    def make(*args: Any, **kwargs: Any) -> World:
+        world = World(*args, **kwargs)
+        monkeypatch.setattr(client, "ReceiverClient", lambda conn_id, secret: world)
+        return world
+
+    return make
+
+
+Make = Callable[..., World]
+
+
+# Waiting
+
+
+def test_a_run_is_polled_until_it_ends(make: Make) -> None:
+    world = make()
+    world.answers = ["queued", "running", "running", "completed"]
+    words: list[str] = []
+    ended = world.wait(on_change=words.append)
+    assert ended == Ended("r", "completed", False, Run("r", "completed", {"from": "vendor"}))
+    assert words == ["queued", "running", "completed"]
+    assert len(world.polls) == 4
+    assert all(later - earlier >= 15 for earlier, later in zip([NOW, *world.polls], world.polls, strict=False))
+
+
+def test_a_webhook_ends_the_wait(make: Make) -> None:
+    world = make("secret")
+    world.told = [(NOW + 5, "processing"), (NOW + 100, "success")]
+    words: list[str] = []
+    ended = world.wait(told=True, on_change=words.append)
+    assert ended == Ended("r", "success", True, Run("r", "success", {"from": "webhook"}))
+    assert words == ["processing", "success"]
+    assert world.polls == []
+    assert world.now == NOW + 100
+    assert len(world.asked) <= 100 / asking.LONG_POLL + 1
+    assert all(0 < seconds <= asking.LONG_POLL for _, seconds in world.asked)
+
+
+def test_a_webhook_that_came_before(make: Make) -> None:
+    world = make("secret")
+    world.told = [(NOW - 100, "failed")]
+    assert world.wait(told=True).word == "failed"
+    assert world.now == NOW
+
+
+def test_a_lost_webhook_is_made_up_for_by_a_rare_poll(make: Make) -> None:
+    world = make("secret")
+    world.answers = ["running", "completed"]
+    assert not world.wait(told=True).by_webhook
+    assert world.polls == [NOW + 600, NOW + 1200]
+
+
+def test_without_a_secret_nobody_tells_whatever_was_thought_at_the_start(make: Make) -> None:
+    world = make()
+    world.answers = ["completed"]
+    world.wait(told=True)
+    assert world.polls == [NOW + 15]
+
+
+def test_a_vendor_without_an_endpoint_is_not_asked(make: Make) -> None:
+    world = make("secret")
+    world.told = [(NOW + 5_000, "success")]
+    assert world.wait(WORKFLOW, told=True).by_webhook
+
+
+def test_a_run_whose_end_cannot_be_learnt(make: Make) -> None:
+    with pytest.raises(InvalidConnection, match="has no 'webhook_secret': the end of a workflow run cannot be learnt"):
+        make().wait(WORKFLOW)
+    with pytest.raises(InvalidConnection, match="has no 'webhook_secret'"):
+        make().wait(RunKey("c", "agent", None, "ref"))
+
+
+def test_a_run_is_found_by_its_ref_as_soon_as_it_is_told_of(make: Make) -> None:
+    world = make("secret")
+    world.told = [(NOW + 30, "processing")]
+    ended = world.wait(RunKey("c", "agent", None, "ref"), told=True)
+    assert (ended.run_id, ended.word) == ("r", "processing")
+    assert {name for name, _ in world.asked} == {"ref"}
+    assert world.polls == []
+
+
+@pytest.mark.parametrize("secret", [None, "secret"])
+def test_a_deadline(make: Make, secret: str | None) -> None:
+    world = make(secret)
+    world.answers = ["running"]
+    world.told = [(NOW + 1, "running")]
+    with pytest.raises(DeadlinePassed, match=r"^running$"):
+        world.wait(told=bool(secret), deadline=NOW + 100)
+    assert world.now == pytest.approx(NOW + 100, abs=1)
+
+
+def test_a_deadline_that_has_passed(make: Make) -> None:
+    world = make("secret")
+    world.told = [(NOW, "success")]
+    with pytest.raises(DeadlinePassed, match=r"^$"):
+        world.wait(deadline=NOW)
+
+
+def test_an_unknown_word_is_no_end_and_the_timeout_names_it(make: Make) -> None:
+    world = make()
+    world.answers = ["running", "Simmering"]
+    words: list[str] = []
+    with pytest.raises(DeadlinePassed, match=r"^Simmering$"):
+        world.wait(deadline=NOW + 500, on_change=words.append)
+    assert words == ["running", "Simmering"], "told once"
+    assert len(world.polls) > 3
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [ConnectionFailed("x"), ServerError("x"), InvalidReply("x"), RateLimited("x", retry_after=100)],
+    ids=lambda error: type(error).__name__,
+)
+def test_trouble_with_the_vendor_is_waited_out(make: Make, trouble: Any, logged: Logged) -> None:
+    world = make()
+    world.answers = [*[trouble] * 4, "completed"]
+    assert world.wait().word == "completed"
+    assert len(world.polls) == 5
+    assert logged.text.count("x Waiting on.") == 1
+    if trouble.retry_after:
+        assert all(later - earlier >= 100 for earlier, later in zip(world.polls, world.polls[1:], strict=False))
+
+
+def test_trouble_does_not_last_beyond_the_deadline(make: Make) -> None:
+    world = make()
+    world.answers = [RateLimited("x", retry_after=1e9)]
+    with pytest.raises(DeadlinePassed):
+        world.wait(deadline=NOW + 1000)
+    assert world.now <= NOW + 1000
+
+
+@pytest.mark.parametrize("error", [NotFound("404"), AuthenticationError("401")])
+def test_what_does_not_pass_is_an_error(make: Make, error: Exception) -> None:
+    world = make()
+    world.answers = ["running", error]
+    with pytest.raises(type(error)):
+        world.wait()
+
+
+def test_the_vendor_is_asked_now_and_then_while_the_receiver_is_down(make: Make, logged: Logged) -> None:
+    world = make("secret")
+    world.receiver_down = True
+    world.answers = ["running", "running", "completed"]
+    assert not world.wait(told=True).by_webhook
+    assert len(world.polls) == 3
+    assert world.now - NOW < 2_000
+    assert logged.text.count("Waiting on.") <= 4, "once for each outage, as far as it can tell"
+
+
+def test_the_receiver_is_heard_again(make: Make) -> None:
+    world = make("secret")
+    world.receiver_down = True
+    world.told = [(NOW + 50, "success")]
+    sleep = world.sleep
+
+    def sleep_and_mend(seconds: float) -> None:
+        sleep(seconds)
+        world.receiver_down = world.now < NOW + 200
+
+    world.sleep = sleep_and_mend  # type: ignore[method-assign]
+    assert world.wait(told=True).by_webhook
+    assert world.now < NOW + 300
+
+
+# Asking once
+
+
+def test_the_receiver_is_asked_before_the_vendor(make: Make) -> None:
+    world = make("secret")
+    world.told = [(NOW, "success")]
+    words: list[str] = []
+    assert asking.ask(world, AGENT, on_word=words.append) == Ended(  # type: ignore[arg-type]
+        "r", "success", True, Run("r", "success", {"from": "webhook"})
+    )
+    assert world.polls == []
+    assert world.asked == [("run", 0.0)]
+    assert words == ["success"]
+
+
+def test_the_vendor_is_asked_if_the_receiver_knows_of_no_end(make: Make) -> None:
+    world = make("secret")
+    world.told = [(NOW, "processing")]
+    world.answers = ["completed"]
+    ended = asking.ask(world, AGENT)  # type: ignore[arg-type]
+    assert ended is not None
+    assert (ended.word, ended.by_webhook) == ("completed", False)
+
+
+@pytest.mark.parametrize("word", ["running", "simmering"])
+def test_a_run_that_goes_on_has_no_end_but_a_word(make: Make, word: str) -> None:
+    world = make()
+    world.answers = [word]
+    words: list[str] = []
+    assert asking.ask(world, AGENT, on_word=words.append) is None  # type: ignore[arg-type]
+    assert words == [word]
+
+
+def test_the_vendor_is_spared(make: Make) -> None:
+    world = make("secret")
+    world.told = [(NOW, "processing")]
+    words: list[str] = []
+    assert asking.ask(world, AGENT, vendor=False, on_word=words.append) is None  # type: ignore[arg-type]
+    assert world.polls == []
+    assert words == ["processing"]
+
+
+def test_the_vendor_is_asked_if_the_receiver_does_not_answer(make: Make, logged: Logged) -> None:
+    world = make("secret")
+    world.receiver_down = True
+    world.answers = ["completed"]
+    ended = asking.ask(world, AGENT)  # type: ignore[arg-type]
+    assert ended is not None
+    assert not ended.by_webhook
+    assert "Asking OpenAnalyst instead" in logged.text
+    for vendor, key in ((False, AGENT), (True, WORKFLOW)):
+        with pytest.raises(ReceiverUnavailable):
+            asking.ask(world, key, vendor=vendor)  # type: ignore[arg-type]
+
+
+def test_a_run_is_looked_for_once(make: Make) -> None:
+    world = make("secret")
+    assert asking.find(world, "ref") is None  # type: ignore[arg-type]
+    world.told = [(NOW, "processing")]
+    assert asking.find(world, "ref") == Run("r", "processing", {"from": "webhook"})  # type: ignore[arg-type]
+    world.receiver_down = True
+    with pytest.raises(ReceiverUnavailable):
+        asking.find(world, "ref")  # type: ignore[arg-type]
+    assert asking.find(make(), "ref") is None  # type: ignore[arg-type]
+
+
+# Reading the payload
+
+
+def test_a_payload_that_is_at_hand_is_not_read_again(make: Make) -> None:
+    world = make("secret")
+    run = Run("r", "completed", {"at": "hand"})
+    assert asking.read(world, AGENT, Ended("r", "completed", True, run)) is run  # type: ignore[arg-type]
+    assert (world.polls, world.asked) == ([], [])
+
+
+def test_a_payload_is_read_where_the_end_was_told(make: Make) -> None:
+    world = make("secret")
+    world.told = [(NOW, "completed")]
+    world.answers = ["completed"]
+    assert asking.read(world, AGENT, Ended("r", "completed", True)).payload == {"from": "webhook"}  # type: ignore[arg-type]
+    assert asking.read(world, AGENT, Ended("r", "completed", False)).payload == {"from": "vendor"}  # type: ignore[arg-type]
+
+
+def test_a_payload_that_the_receiver_has_no_more(make: Make) -> None:
+    world = make("secret")
+    world.answers = ["completed"]
+    assert asking.read(world, AGENT, Ended("r", "completed", True)).payload == {"from": "vendor"}  # type: ignore[arg-type]
+    with pytest.raises(ReceiverUnavailable, match=r"no longer has the end of workflow run r.*event_retention_days"):
+        asking.read(world, WORKFLOW, Ended("r", "success", True))  # type: ignore[arg-type]
+
+
+# The URL that the vendor calls
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "need_https", "error"),
+    [
+        ("https://airflow.example.com/nenoa", "https://vendor.test", True, None),
+        ("http://airflow.example.com/nenoa", "https://vendor.test", False, None),
+        ("http://airflow.example.com/nenoa", "https://vendor.test", True, "calls https URLs only"),
+        ("http://localhost:8080/nenoa", "https://vendor.test", False, "that is this machine itself"),
+        ("https://127.0.0.1:8080/nenoa", "https://vendor.test", True, "that is this machine itself"),
+        ("http://localhost:8080/nenoa", "http://127.0.0.1:8090", True, None),
+    ],
+)
+def test_a_url_that_the_vendor_can_call(
+    make: Make, monkeypatch: pytest.MonkeyPatch, ours: str, theirs: str, need_https: bool, error: str | None
+) -> None:
+    monkeypatch.setenv("AIRFLOW__NENOA__WEBHOOK_BASE_URL", ours)
+    world = make("secret", theirs)
+    world.webhooks_need_https = need_https
+    if error is None:
+        assert asking.callback_url(world, "ref-1") == f"{ours}/webhooks/c?ref=ref-1"  # type: ignore[arg-type]
+        return
+    with pytest.raises(ReceiverUnavailable, match=rf"{error}.*Set \[nenoa\] webhook_base_url"):
+        asking.callback_url(world, "ref-1")  # type: ignore[arg-type]
