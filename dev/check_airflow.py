@@ -15,15 +15,15 @@ from tests.support.local_airflow import LocalAirflow
 DAG = """
 from datetime import timedelta
 from airflow.providers.standard.sensors.time_delta import TimeDeltaSensor
-from airflow.sdk import dag, task
+from airflow.sdk import ObjectStoragePath, dag, task
 
 @dag
 def check():
     @task
-    def say():
-        return "ran"
+    def write():
+        ObjectStoragePath("memory://bucket/key").write_text("ran")
 
-    say() >> TimeDeltaSensor(task_id="wait", delta=timedelta(seconds=5), deferrable=True)
+    write() >> TimeDeltaSensor(task_id="wait", delta=timedelta(seconds=5), deferrable=True)
 
 check()
 """
@@ -40,7 +40,7 @@ def main() -> None:
             run = airflow.api.trigger("check")
             state = run.wait()
             if state != "success":
-                raise RuntimeError(f"the DAG ended in {run.states()}:\n{run.log('say')}")
+                raise RuntimeError(f"the DAG ended in {run.states()}:\n{run.failures()}")
             print(f"Airflow {version('apache-airflow')} runs: {run.states()}")
 
 

@@ -10,8 +10,9 @@ cd "$(dirname "$0")/.."
 # Newer releases of a few libraries break an Airflow that was released before them and does not say so itself.
 declare -A caps=(
     # PyJWT 2.11 refuses the token without an issuer that 3.0 signs. The execution API answers 422 to the client of its
-    # own version with the FastAPI that cadwyn 6 brings; 3.1 has the same cap on FastAPI, and names it.
-    [3.0]="pyjwt<2.11 fastapi<0.118 cadwyn<6"
+    # own version with the FastAPI that cadwyn 6 brings. ObjectStoragePath cannot be made with universal-pathlib 0.3.
+    # 3.1 has the same caps on FastAPI and universal-pathlib, and names them.
+    [3.0]="pyjwt<2.11 fastapi<0.118 cadwyn<6 universal-pathlib<0.3"
     # The API server does not start on FastAPI 0.137 ("needs a discriminator field"); 3.3 has this cap, and names it.
     [3.2]="fastapi<0.137 cadwyn<8"
 )

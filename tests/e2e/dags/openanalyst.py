@@ -69,7 +69,8 @@ with DAG("sensors"):
     )
     for mode, arguments in (
         ("poke", {"mode": "poke"}),
-        ("reschedule", {"mode": "reschedule"}),
+        # Airflow takes a task that is due again before its process's end was seen for one that died.
+        ("reschedule", {"mode": "reschedule", "poke_interval": 3}),
         ("deferred", {"deferrable": True}),
     ):
         common: dict[str, Any] = {"openanalyst_conn_id": "openanalyst_polled", "poke_interval": 1, **arguments}
