@@ -163,6 +163,8 @@ class _Transfer:
         self.next_line = downloads.clock() + PROGRESS_INTERVAL
 
     def run(self) -> StoredFile:
+        """Fetch it."""
+        self._check_expiry()
         with NewFile(self.downloads.directory.file(self.file.file_name), self.file.name) as target:
             self.target = target
             try:

@@ -40,6 +40,7 @@ def session_airflow(session_emulator: Emulator, tmp_path_factory: pytest.TempPat
             "openanalyst_polled": openanalyst,
             "openanalyst_told": openanalyst | secret,
             "openanalyst_wrong_key": openanalyst | {"password": WRONG_KEY},
+            "openanalyst_sql": openanalyst | {"conn_type": "openanalyst_sql", "schema": "ds_abc123"},
             "nenai_told": nenai | secret,
             "nenai_unheard": nenai,
         },
