@@ -265,12 +265,11 @@ class RunOperator(BaseOperator):
         """
         from airflow_provider_nenoa.waiting import asking
 
-        if not note.told:
-            return self._not_found(context, note, inherited)
         lost_for = min(self.kind.lost_for, self._patience())
+        deadline = note.started_at + lost_for
+        if not note.told or deadline <= time.time():
+            return self._not_found(context, note, inherited)
         self.log.info("Looking for it by its webhook, until %.0f s after it was sent.", lost_for)
-        # However long ago that was, one look has to be possible.
-        deadline = max(note.started_at + lost_for, time.time() + 5.0)
         if self.deferrable:
             self._defer(note, deadline, "execute_found", {"note": asdict(note), "inherited": inherited})
         try:
@@ -293,7 +292,7 @@ class RunOperator(BaseOperator):
 
         memory = memory_of(context, self.durable)
         if note.told:
-            # Nothing was heard: that says something only if the receiver answers.
+            # Nothing was heard, or it was too late to wait: that says something only if the receiver answers.
             if (run := asking.find(self.hook, note.ref)) is not None:
                 return self._found(context, replace(note, run_id=run.run_id), inherited)
             what = "no webhook told of a run"
