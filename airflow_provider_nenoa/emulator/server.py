@@ -147,7 +147,8 @@ class Emulator:
         return self.url
 
     def airflow_connections(self, api_key: str = "oa_live_emulator", *, receiver: bool = True) -> dict[str, str]:
-        """Environment variables that point Airflow's default connections of both vendors here, secrets included.
+        """Environment variables that point Airflow's default connections of all our types here, secrets included; that
+        of type ``openanalyst_sql`` to the data set ``ds_abc123``.
 
         :param api_key: the key of both connections; OpenAnalyst sends no webhooks for ``oa_test_...``.
         :param receiver: whether the provider's webhook receiver runs, as it does in Airflow's API server. False, for
@@ -159,10 +160,14 @@ class Emulator:
         if receiver:
             openanalyst = {"webhook_secret": self.settings.openanalyst_webhook_secret}
             nenai = {"webhook_secret": self.settings.nenai_webhook_secret}
-        ours = [("openanalyst", self.openanalyst_url, openanalyst), ("nenai", self.nenai_url, nenai)]
+        ours: list[tuple[str, str, dict[str, Any]]] = [
+            ("openanalyst", self.openanalyst_url, {"extra": openanalyst}),
+            ("openanalyst_sql", self.openanalyst_url, {"schema": "ds_abc123"}),
+            ("nenai", self.nenai_url, {"extra": nenai}),
+        ]
         return {
             f"AIRFLOW_CONN_{kind.upper()}_DEFAULT": json.dumps(
-                {"conn_type": kind, "host": host, "password": api_key, "extra": extra}
+                {"conn_type": kind, "host": host, "password": api_key, **more}
             )
-            for kind, host, extra in ours
+            for kind, host, more in ours
         }
