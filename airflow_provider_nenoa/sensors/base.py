@@ -45,6 +45,7 @@ class RunSensor(BaseSensorOperator):
 
     kind_name: ClassVar[str]
     id_key: ClassVar[str]
+    conn_key: ClassVar[str]
 
     def __init__(self, *, deferrable: bool | None = None, poll_interval: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -58,14 +59,16 @@ class RunSensor(BaseSensorOperator):
         self._asked_vendor_at: float | None = None
 
     @property
-    @abstractmethod
     def conn_id(self) -> str:
-        """The Airflow connection."""
+        """The Airflow connection, under whatever name the subclass takes it."""
+        conn_id: str = getattr(self, self.conn_key)
+        return conn_id
 
     @property
-    @abstractmethod
     def awaited_id(self) -> str:
-        """The vendor's id of the run."""
+        """The vendor's id of the run, under whatever name the subclass takes it."""
+        run_id: str = getattr(self, self.id_key)
+        return run_id
 
     @abstractmethod
     def make_trigger(self, **kwargs: Any) -> RunTrigger:

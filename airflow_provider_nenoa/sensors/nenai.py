@@ -26,22 +26,13 @@ class NenAIWorkflowRunSensor(RunSensor):
 
     kind_name = "workflow"
     id_key = "message_id"
+    conn_key = "nenai_conn_id"
     template_fields: Sequence[str] = ("message_id", "nenai_conn_id")
 
     def __init__(self, *, message_id: str, nenai_conn_id: str = "nenai_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.message_id = message_id
         self.nenai_conn_id = nenai_conn_id
-
-    @property
-    def conn_id(self) -> str:
-        """The Airflow connection."""
-        return self.nenai_conn_id
-
-    @property
-    def awaited_id(self) -> str:
-        """The vendor's id of the run."""
-        return self.message_id
 
     def make_trigger(self, **kwargs: Any) -> RunTrigger:
         """Make the trigger that waits for the run."""

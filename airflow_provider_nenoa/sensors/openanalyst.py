@@ -26,22 +26,13 @@ class OpenAnalystAgentRunSensor(RunSensor):
 
     kind_name = "agent"
     id_key = "run_id"
+    conn_key = "openanalyst_conn_id"
     template_fields: Sequence[str] = ("run_id", "openanalyst_conn_id")
 
     def __init__(self, *, run_id: str, openanalyst_conn_id: str = "openanalyst_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.run_id = run_id
         self.openanalyst_conn_id = openanalyst_conn_id
-
-    @property
-    def conn_id(self) -> str:
-        """The Airflow connection."""
-        return self.openanalyst_conn_id
-
-    @property
-    def awaited_id(self) -> str:
-        """The vendor's id of the run."""
-        return self.run_id
 
     def make_trigger(self, **kwargs: Any) -> RunTrigger:
         """Make the trigger that waits for the run."""
@@ -64,22 +55,13 @@ class OpenAnalystQuerySensor(RunSensor):
 
     kind_name = "query"
     id_key = "query_id"
+    conn_key = "openanalyst_conn_id"
     template_fields: Sequence[str] = ("query_id", "openanalyst_conn_id")
 
     def __init__(self, *, query_id: str, openanalyst_conn_id: str = "openanalyst_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.query_id = query_id
         self.openanalyst_conn_id = openanalyst_conn_id
-
-    @property
-    def conn_id(self) -> str:
-        """The Airflow connection."""
-        return self.openanalyst_conn_id
-
-    @property
-    def awaited_id(self) -> str:
-        """The vendor's id of the query."""
-        return self.query_id
 
     def make_trigger(self, **kwargs: Any) -> RunTrigger:
         """Make the trigger that waits for the query."""
