@@ -159,11 +159,17 @@ def _put_into_place(fs: AbstractFileSystem, part: str, final: str) -> None:
     fs.rm_file(part)
 
 
+def _conn_id(path: ObjectStoragePath) -> str | None:
+    # Airflow 3.2 made it an attribute of its own.
+    conn_id: str | None = path.storage_options.get("conn_id") or getattr(path, "conn_id", None)
+    return conn_id
+
+
 def _file_system(path: ObjectStoragePath) -> AbstractFileSystem:
     try:
         return path.fs
     except ValueError:
-        if path.conn_id is not None:
+        if _conn_id(path) is not None:
             raise
         # Airflow knows the file systems of its installed providers; fsspec knows more, without a connection.
         import fsspec
