@@ -21,7 +21,7 @@ from airflow.sdk import ObjectStoragePath, dag, task
 def check():
     @task
     def write():
-        ObjectStoragePath("memory://bucket/key").write_text("ran")
+        ObjectStoragePath(f"file://{__file__}.txt").write_text("ran")
 
     write() >> TimeDeltaSensor(task_id="wait", delta=timedelta(seconds=5), deferrable=True)
 

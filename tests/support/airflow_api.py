@@ -138,11 +138,15 @@ class DagRun:
         return self.api.get(path, map_index=map_index, deserialize=False)["value"]
 
     def log(self, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
-        """Return the log of one try as text: each entry's fields as JSON, so that nothing in it is missed."""
+        """Return the log of one try as text: each entry's event, and its other fields as JSON."""
+        return "\n".join(map(_in_full, self._log_entries(task_id, try_number, map_index)))
+
+    def _log_entries(self, task_id: str, try_number: int, map_index: int) -> list[dict[str, Any] | str]:
         answer = self.api.get(
             f"{self.path}/taskInstances/{task_id}/logs/{try_number}", map_index=map_index, full_content=True
         )
-        return "\n".join(line if isinstance(line, str) else _log_line(line) for line in answer["content"])
+        entries: list[dict[str, Any] | str] = answer["content"]
+        return entries
 
     def clear(self, task_ids: list[str] | None = None) -> None:
         """Clear tasks, in whatever state, so that they run again (default: all)."""
@@ -177,12 +181,12 @@ class DagRun:
 
     def failures(self) -> str:
         """Return the logs of the last try of each failed task, with a headline."""
-        return "\n\n".join(
-            f"--- {_label(task)}, try {task['try_number']}\n"
-            + self.log(task["task_id"], task["try_number"], task["map_index"])
-            for task in self.task_instances()
-            if task["state"] == "failed"
-        )
+        logs = []
+        for task in self.task_instances():
+            if task["state"] == "failed":
+                entries = self._log_entries(task["task_id"], task["try_number"], task["map_index"])
+                logs.append("\n".join([f"--- {_label(task)}, try {task['try_number']}", *map(_for_people, entries)]))
+        return "\n\n".join(logs)
 
     def wait_for(self, task_id: str, *states: str, timeout: float = 60) -> dict[str, Any]:
         """Wait until a task is in one of ``states`` and return it; raise TimeoutError after ``timeout`` seconds."""
@@ -233,6 +237,15 @@ def _label(instance: dict[str, Any]) -> str:
     return instance["task_id"] if index < 0 else f"{instance['task_id']}[{index}]"
 
 
-def _log_line(entry: dict[str, Any]) -> str:
-    event = entry.pop("event", "")
-    return f"{event}  {json.dumps(entry, default=str)}" if entry else str(event)
+def _in_full(entry: dict[str, Any] | str) -> str:
+    return entry if isinstance(entry, str) else f"{entry['event']}  {json.dumps(entry, ensure_ascii=False)}"
+
+
+def _for_people(entry: dict[str, Any] | str) -> str:
+    if isinstance(entry, str):
+        return entry
+    lines = [f"{(entry.get('timestamp') or '')[11:19]} {entry.get('level', '')}: {entry['event']}"]
+    for error in entry.get("error_detail") or []:
+        lines += [f"    {frame['filename']}:{frame['lineno']} in {frame['name']}" for frame in error["frames"]]
+        lines.append(f"    {error['exc_type']}: {error['exc_value']}")
+    return "\n".join(lines)
