@@ -224,7 +224,7 @@ class _Transfer:
 
     def _ask(self, headers: dict[str, str]) -> requests.Response:
         url = self.file.url
-        for _ in range(_REDIRECTS):
+        for _ in range(_REDIRECTS + 1):
             self._check_expiry()
             self.downloads.guard.check_url(url)
             try:
