@@ -23,7 +23,7 @@ def check():
     def write():
         ObjectStoragePath(f"file://{__file__}.txt").write_text("ran")
 
-    write() >> TimeDeltaSensor(task_id="wait", delta=timedelta(seconds=5), deferrable=True)
+    write() >> TimeDeltaSensor(task_id="wait", delta=timedelta(seconds=15), deferrable=True)
 
 check()
 """
