@@ -102,7 +102,7 @@ class Downloads:
         files = self._files(payload)
         stored: dict[str, StoredFile] = {}
         fresh = False
-        while missing := [file for file in files if file.name not in stored]:
+        while missing := [file for file in files if file.file_name not in stored]:
             stored_before = len(stored)
             try:
                 self._fetch_all(missing, stored)
@@ -115,7 +115,7 @@ class Downloads:
                 fresh = True
         total = sum(file["size"] for file in stored.values())
         log.info("Stored %d files, %.1f MiB, in %s.", len(stored), total / _MIB, self.directory)
-        return [stored[file.name] for file in files]
+        return [stored[file.file_name] for file in files]
 
     def _files(self, payload: Mapping[str, Any]) -> list[PayloadFile]:
         files = files_of(payload, self.max_files)
@@ -132,11 +132,11 @@ class Downloads:
             tasks = {pool.submit(_Transfer(self, session, file).run): file for file in files}
             try:
                 for task in as_completed(tasks):
-                    stored[tasks[task].name] = task.result()
+                    stored[tasks[task].file_name] = task.result()
             except ResultsExpired:  # what goes on already is served to its end
                 pool.shutdown(cancel_futures=True)
                 done = [task for task in tasks if not task.cancelled() and task.exception() is None]
-                stored.update((tasks[task].name, task.result()) for task in done)
+                stored.update((tasks[task].file_name, task.result()) for task in done)
                 raise
             except BaseException:
                 self.stop.set()

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from airflow_provider_nenoa.addresses import Guard
 from airflow_provider_nenoa.downloads import CHUNK, PATIENCE, Downloads
@@ -102,9 +104,32 @@ def test_a_range_that_cannot_be_had_means_from_the_start(file_server: FileServer
     assert content_of(file["path"]) == file_server.content
 
 
+@given(st.lists(st.integers(0, 3_100_000) | st.sampled_from(["whole", "changed", "416", "503"]), max_size=PATIENCE - 1))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_happens_on_the_way_the_file_is_the_same(file_server: FileServer, way: list[int | str]) -> None:
+    answers: dict[int | str, Any] = {
+        "whole": lambda handler: file_server.send(handler, 200, file_server.content, cut=1_000_000),
+        "changed": file_server.breaking(700_000, etag='"two"'),
+        "416": file_server.status(416),
+        "503": file_server.status(503),
+    }
+    file_server.answers = [answers.get(step) or file_server.breaking(int(step)) for step in way] + [file_server.ranged]
+    (file,) = downloads("memory://hypothesis").fetch({"report": file_server.url})
+    assert file["sha256"] == hashlib.sha256(file_server.content).hexdigest()
+    assert file["size"] == len(file_server.content)
+    assert content_of(file["path"]) == file_server.content
+
+
+def test_files_whose_places_look_alike_are_all_fetched(file_server: FileServer, out: str) -> None:
+    long = "x" * 300
+    files = downloads(out).fetch({f"{long}{n}{long}": f"{file_server.url}&n={n}" for n in range(2)})
+    assert files[0]["name"] == files[1]["name"]
+    assert names_in(out) == ["report-2.pdf", "report.pdf"]
+    assert len(file_server.seen) == 2
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_busy_store_is_asked_again(file_server: FileServer, out: str, status: int) -> None:
-    file_server.answers = [file_server.status(status)] * PATIENCE + [file_server.ranged]
     waits: list[float] = []
     file_server.answers = [file_server.status(status)] * (PATIENCE - 1) + [file_server.ranged]
     (file,) = downloads(out, sleep=waits.append).fetch({"report": file_server.url})
