@@ -1,7 +1,7 @@
 """
 Every use of Airflow that goes beyond its public interface, each with the reason why there is no other way.
 
-All of it runs in the API server, or in the stand-alone receiver, never in a worker or triggerer.
+All but the metrics clients is for the API server, or the stand-alone receiver, never for a worker or triggerer.
 """
 
 from __future__ import annotations
@@ -55,13 +55,32 @@ def server_connection(conn_id: str) -> Connection:
 
 def server_stats() -> Any:
     """
-    Return Airflow's metrics client of a server process: ``incr``, ``gauge``, ``timing``.
+    Return the metrics client of the API server and of the triggerer: ``incr``, ``gauge``, ``timing``.
 
     ``airflow.sdk.observability.stats``, the public one, is a client of its own that only task processes configure:
-    in the API server, its counters go nowhere.
+    elsewhere, its counters go nowhere.
     """
     try:
         from airflow.observability.stats import Stats
     except ImportError:  # Airflow 3.0 and 3.1
         from airflow.stats import Stats  # type: ignore[assignment]
+
+        return Stats
+    if getattr(Stats, "factory", Stats) is None:  # Airflow 3.2 forgets to configure it in the API server
+        from airflow.observability.metrics.stats_utils import get_stats_factory
+
+        Stats.initialize(factory=get_stats_factory(Stats))  # type: ignore[call-arg]
+    return Stats
+
+
+def task_stats() -> Any:
+    """
+    Return the metrics client of a task process: ``incr``, ``gauge``, ``timing``.
+
+    It is public, but stands elsewhere in Airflow 3.0 and 3.1.
+    """
+    try:
+        from airflow.sdk.observability.stats import Stats
+    except ImportError:
+        from airflow.stats import Stats
     return Stats

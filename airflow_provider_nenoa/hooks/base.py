@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
+from airflow_provider_nenoa import metrics
 from airflow_provider_nenoa.compat import BaseHook, mask_secret
 from airflow_provider_nenoa.exceptions import ConnectionUnreadable, InvalidArgument, InvalidConnection
 from airflow_provider_nenoa.get_provider_info import connection_type
@@ -125,7 +126,7 @@ class VendorHook(BaseHook):
 
     :param conn_id: The Airflow connection.
     :param retry_for: Seconds during which one call is tried again, waiting included. 0: one try. Default 300.
-    :param on_response: Called with every response of the vendor, for its rate-limit headers.
+    :param on_response: Called with every response of the vendor, for its rate-limit headers. Default: count the 429s.
     """
 
     vendor: ClassVar[str]
@@ -143,7 +144,7 @@ class VendorHook(BaseHook):
         super().__init__()
         self.conn_id = conn_id
         self.retry_for = retry_for
-        self.on_response = on_response
+        self.on_response = on_response or self._count_refusal
 
     @cached_property
     def settings(self) -> ConnectionSettings:
@@ -194,6 +195,10 @@ class VendorHook(BaseHook):
 
     def _auth(self, api_key: str) -> AuthBase:
         raise NotImplementedError
+
+    def _count_refusal(self, response: requests.Response) -> None:
+        if response.status_code == 429:
+            metrics.count_in_task("rate_limited", self.conn_id)
 
 
 def required(name: str, value: object) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow.configuration import conf
 from airflow.sdk import BaseOperator
 
+from airflow_provider_nenoa import metrics
 from airflow_provider_nenoa.exceptions import (
     DeadlinePassed,
     InvalidArgument,
@@ -185,11 +186,14 @@ class RunOperator(BaseOperator):
         try:
             run = self.start(callback_url, announce)
         except StartOutcomeUnknown as error:
+            self._count_start("unknown")
             self.log.warning("%s", error)
             return self._look_for(context, note, inherited=False)
         except NenoaError:
+            self._count_start("refused")
             memory.forget()  # a clear refusal: nothing was started
             raise
+        self._count_start("started")
         if run.run_id:  # a query that ends at once may have none
             note = replace(note, run_id=run.run_id)
             memory.write(note)
@@ -218,6 +222,7 @@ class RunOperator(BaseOperator):
             self.log.warning("%s, which an earlier attempt started, ended in '%s'.", the_run, ended.word)
             memory.forget()
             return self._start(context)
+        self._count_start("adopted")
         self._push_id(context, note)
         self.log.info("Going on with %s, which an earlier attempt started.", self._the_run(note.run_id))
         if ended is not None:
@@ -400,6 +405,9 @@ class RunOperator(BaseOperator):
     def _the_run(self, run_id: str | None) -> str:
         """Name the run in a message."""
         return f"{self.kind.vendor} {self.kind.name} run {run_id}"
+
+    def _count_start(self, outcome: str) -> None:
+        metrics.count_in_task(f"start.{outcome}", self.conn_id, kind=self.kind_name)
 
     def _log_status(self, word: str) -> None:
         if status_of(word) is None:

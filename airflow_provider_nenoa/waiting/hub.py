@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
+from airflow_provider_nenoa import metrics
 from airflow_provider_nenoa.exceptions import ConnectionUnreadable, DeadlinePassed, InvalidConnection, NenoaError
 from airflow_provider_nenoa.runs import status_of
 from airflow_provider_nenoa.waiting.budget import Budget
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 
 THREADS = 8
 """Threads in which one channel's blocking HTTP requests run at most, its long poll included."""
+
+REPORT_INTERVAL = 30.0
+"""Seconds between two reports of how many runs are waited for."""
 
 PATIENCE = 10
 """
@@ -154,7 +158,7 @@ class Channel:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def tell(self, run_id: str, word: str, *, ref: str | None = None, by_webhook: bool, run: Run | None = None) -> None:
+    def tell(self, run_id: str, word: str, *, ref: str | None = None, by_webhook: bool, run: Run | None = None) -> bool:
         """
         Take what a source learnt about a run, whoever waits for it or nobody.
 
@@ -163,11 +167,13 @@ class Channel:
         :param ref: Our token, if it is known.
         :param by_webhook: Whether our receiver has the payload.
         :param run: The run with its payload, where that may be handed over.
+        :return: Whether this has ended somebody's wait.
         """
         keys = set(self._by_run_id.get(run_id, ()))
         if ref is not None and ref in self._by_ref:
             keys.add(self._by_ref[ref])
         status = status_of(word)
+        ends_wait = False
         for key in keys:
             watched = self.watched[key]
             if watched.ended is not None:
@@ -175,10 +181,12 @@ class Channel:
             found = key.run_id is None
             if (status is not None and status.is_end) or found:
                 watched.ended = Ended(run_id, word, by_webhook, run)
+                ends_wait = True
             elif word == watched.word:
                 continue
             watched.word = word
             watched.wake()
+        return ends_wait
 
     async def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a blocking call in one of the channel's threads."""
@@ -219,12 +227,21 @@ class Channel:
             async with asyncio.TaskGroup() as group:
                 for source in sources:
                     group.create_task(source.run())
+                group.create_task(self._report())
         except Exception as error:
             if not isinstance(error, NenoaError):
                 log.exception("Waiting on connection %s broke down", self.conn_id)
             for watched in list(self.watched.values()):
                 watched.fail(error)
             self.hub.drop(self)
+
+    async def _report(self) -> None:
+        try:
+            while True:
+                metrics.gauge("waiting", len(self.watched), self.conn_id)
+                await asyncio.sleep(REPORT_INTERVAL)
+        finally:
+            metrics.gauge("waiting", 0, self.conn_id)
 
     async def _patiently_open_hook(self) -> VendorHook:
         failures = 0

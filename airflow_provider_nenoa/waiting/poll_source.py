@@ -10,6 +10,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from airflow_provider_nenoa import metrics
 from airflow_provider_nenoa.exceptions import (
     AuthenticationError,
     ConnectionFailed,
@@ -148,6 +149,7 @@ class PollSource:
 
     async def _poll(self, watched: Watched) -> Run:
         kind, run_id = KINDS[watched.key.kind], watched.key.run_id or ""
+        metrics.count("poll", conn_id=self._channel.conn_id, kind=kind.name)
         try:
             return await self._channel.in_thread(kind.poll, self._hook, run_id)
         except AuthenticationError:
@@ -159,6 +161,8 @@ class PollSource:
 
     async def _failed(self, watched: Watched, error: NenoaError) -> None:
         self._failures += 1
+        if isinstance(error, RateLimited):
+            metrics.count("rate_limited", conn_id=self._channel.conn_id)
         if self._failures == 1:
             log.warning("Connection %s: a poll failed; trying on. %s", self._channel.conn_id, error)
         if error.retry_after is not None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING
 
+from airflow_provider_nenoa import metrics
 from airflow_provider_nenoa.exceptions import NenoaError
 from airflow_provider_nenoa.waiting.hub import back_off
 
 if TYPE_CHECKING:
     from airflow_provider_nenoa.waiting.hub import Channel, Watched
     from airflow_provider_nenoa.webhooks.client import ReceiverClient
+    from airflow_provider_nenoa.webhooks.records import RunSummary
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +79,9 @@ class WebhookSource:
                 self._failures = 0
             self._cursor = events.cursor
             for event in events.events:
-                self._tell(event)
+                if self._tell(event):
+                    seconds = max(0.0, time.time() - event.received_at)
+                    metrics.time("resume", seconds, self._channel.conn_id)
 
     async def _look_up(self, client: ReceiverClient) -> None:
         while True:
@@ -96,5 +101,5 @@ class WebhookSource:
                     self._to_look_up.pop(watched, None)
             await self._joined.wait()
 
-    def _tell(self, event: Any) -> None:
-        self._channel.tell(event.run_id, event.word, ref=event.ref, by_webhook=True)
+    def _tell(self, event: RunSummary) -> bool:
+        return self._channel.tell(event.run_id, event.word, ref=event.ref, by_webhook=True)

@@ -27,7 +27,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from airflow_provider_nenoa import airflow_internals
+from airflow_provider_nenoa import airflow_internals, metrics
 from airflow_provider_nenoa.exceptions import NenoaError
 from airflow_provider_nenoa.webhooks import signatures, tokens
 from airflow_provider_nenoa.webhooks.connections import NOBODY, Sender, Senders, read_sender
@@ -87,6 +87,7 @@ class Receiver:
         # Few threads of our own: Airflow's requests and ours must not queue behind each other.
         self._readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="nenoa-reader")
         self._gauge_at = 0.0
+        self._newest: dict[str, float] | None = None
 
     def app(self) -> Starlette:
         """Return the ASGI app, with its routes at the root."""
@@ -227,12 +228,15 @@ class Receiver:
         return Response(body, media_type="application/json")
 
     def _changes(self, after: int) -> list[Change]:
+        if self._newest is None:
+            self._newest = self.store.newest()
+        changes = self.store.changes(after)
+        self._newest |= {change.conn_id: time.time() for change in changes}
         if time.monotonic() >= self._gauge_at:
             self._gauge_at = time.monotonic() + GAUGE_INTERVAL
-            age = self.store.newest_age()
-            if age is not None:
-                airflow_internals.server_stats().gauge("nenoa.webhook.newest_age", age)
-        return self.store.changes(after)
+            for conn_id, received_at in self._newest.items():
+                metrics.gauge("webhook.newest_age", max(0.0, time.time() - received_at), conn_id)
+        return changes
 
 
 def create_app(
@@ -324,4 +328,4 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 def _count(what: str, **tags: str) -> None:
-    airflow_internals.server_stats().incr(f"nenoa.webhook.{what}", tags=tags)
+    metrics.count(f"webhook.{what}", **tags)

@@ -187,11 +187,11 @@ class Store:
         with self._ready.connect() as connection:
             return [Change(*row) for row in connection.execute(query)]
 
-    def newest_age(self) -> float | None:
-        """Return the seconds since a webhook last told something new, or None if none ever has."""
+    def newest(self) -> dict[str, float]:
+        """Return when a webhook last told something new, in Unix seconds, by connection. Reads the whole table."""
+        query = select(_runs.c.conn_id, func.max(_runs.c.received_at)).group_by(_runs.c.conn_id)
         with self._ready.connect() as connection:
-            newest = connection.execute(select(func.max(_runs.c.received_at))).scalar()
-        return None if newest is None else max(0.0, self._clock() - newest)
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def prune(self) -> int:
         """

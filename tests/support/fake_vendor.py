@@ -45,7 +45,7 @@ class FakeReceiver:
         ref = old.ref if old is not None and old.ref is not None else ref
         if old is not None and not news:
             status, word = old.status, old.word
-        self.rows[run_id] = RunSummary(run_id, ref, status, word, self.seq, 1, 0.0)
+        self.rows[run_id] = RunSummary(run_id, ref, status, word, self.seq, 1, time.time())
         self._changed.set()
         self._changed = asyncio.Event()
 

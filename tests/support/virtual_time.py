@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 EPOCH = 1_800_000_000.0
 """What `time.time` says at the beginning."""
+LONGEST = 40 * 86_400.0
+"""Seconds after which a test that goes on waiting is taken to do so for ever."""
 
 
 class _Selector(selectors.DefaultSelector):
@@ -22,7 +24,7 @@ class _Selector(selectors.DefaultSelector):
     loop: VirtualTimeLoop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
+        if timeout is None or self.loop.now > LONGEST:
             raise RuntimeError("Nothing can happen any more: every task waits for another one.")
         self.loop.now += max(0.0, timeout)
         return super().select(0)
