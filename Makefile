@@ -26,8 +26,8 @@ demo: $(INSTALLED) ## Run the pipeline example in a real Airflow against emulate
 test: $(INSTALLED) ## Run the unit, integration and end-to-end tests
 	$(RUN) pytest -m "not crash" $(TESTS)
 
-crash-test: $(INSTALLED) ## Run the whole crash suite in a real Airflow
-	$(RUN) pytest tests/e2e -m crash
+crash-test: $(INSTALLED) ## Run the whole crash suite in a real Airflow; writes docs/what-happens-when.md
+	$(RUN) pytest tests/e2e/crash --document
 
 compat: ## Run the unit tests on another Airflow: make compat AIRFLOW=3.0
 	$(MAKE) test TESTS=tests/unit
