@@ -637,8 +637,8 @@ SECTIONS = {
         POLLS,
     ),
     "The request for the result meets trouble": (
-        "The connection has no `webhook_secret`, and the triggerer waits: when it has seen the run's end, the task asks "
-        "for the result. The first two requests, if the row does not say otherwise, are answered with what it names. "
+        "The connection has no `webhook_secret`, and the triggerer waits. When it has seen the end, the task asks for "
+        "the result. The first two requests, if the row does not say otherwise, are answered with what it names. "
         "(Where a webhook tells the end, the result came with it.)",
         RESULTS,
     ),

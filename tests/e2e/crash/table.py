@@ -50,15 +50,15 @@ def write(outcomes: dict[Key, Outcome], words_of_sections: dict[str, str]) -> st
     for (section, words, kind, mode), outcome in outcomes.items():
         rows[section][words][outcome].append((kind, mode))
     lines = [INTRODUCTION]
-    for section, words in words_of_sections.items():
-        lines += [f"## {section}", "", words, ""]
+    for section, about in words_of_sections.items():
+        lines += [f"## {section}", "", about, ""]
         lines += [
             "| what happens | to | starts sent | runs started | attempts | the task's end |",
             "|---|---|--:|--:|--:|---|",
         ]
-        for situation, by_outcome in rows[section].items():
+        for words, by_outcome in rows[section].items():
             for number, (outcome, who) in enumerate(by_outcome.items()):
-                cells = (situation if number == 0 else "″", _fold(who), *outcome)
+                cells = (words if number == 0 else "″", _fold(who), *outcome)
                 lines.append("| " + " | ".join(map(str, cells)) + " |")
         lines.append("")
     return "\n".join(lines)
@@ -69,10 +69,9 @@ def _fold(who: list[tuple[str, str]]) -> str:
     if len(who) == len(KINDS) * len(MODES):
         return "all"
     modes = {kind: [mode for other, mode in who if other == kind] for kind in KINDS}
-    if all(found in ([], ["deferrable"]) for found in modes.values()) and all(modes.values()):
-        return "all, deferrable"
-    if all(found in ([], ["blocking"]) for found in modes.values()) and all(modes.values()):
-        return "all, blocking"
+    for mode in MODES:
+        if all(found == [mode] for found in modes.values()):
+            return f"all, {mode}"
     return ", ".join(
         kind if len(found) == len(MODES) else f"{kind} ({found[0]})" for kind, found in modes.items() if found
     )
