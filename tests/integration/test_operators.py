@@ -88,6 +88,14 @@ def deferrable(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait a few seconds at most."""
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 pytestmark = pytest.mark.usefixtures("quick")
 
 
@@ -429,6 +437,7 @@ def test_a_run_that_nobody_waits_for_is_not_started_twice(polled: None, emulator
     with pytest.raises(Died):
         task.attempt()
     (run,) = emulator.control.runs()
+    wait_until(lambda: emulator.control.runs()[0]["ended"])
     assert task.retry() == run["id"], "however it ended: whoever waits for it will see"
     assert job.started(emulator) == 1
 
@@ -526,16 +535,9 @@ def test_a_start_that_may_have_arrived(told: None, emulator: Emulator, deferrabl
     # A person looks, and clears the task. Meanwhile the run has ended, and the vendor has told so.
     (run,) = emulator.control.runs()
     emulator.control.finish(run["id"])
-    wait_for_delivery(emulator)
+    wait_until(lambda: any(delivery["outcome"] == "delivered" for delivery in emulator.control.deliveries()))
     result_of(job, run["id"], task.clear())
     assert job.started(emulator) == 1
-
-
-def wait_for_delivery(emulator: Emulator) -> None:
-    until = time.monotonic() + 10
-    while not any(delivery["outcome"] == "delivered" for delivery in emulator.control.deliveries()):
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("way", ["told", "polled"])

@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_nenoa.emulator import Emulator
+from airflow_provider_nenoa.exceptions import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    InvalidArgument,
+    InvalidConnection,
+    NenoaError,
+    NotFound,
+    PermanentError,
+    ReceiverUnavailable,
+    RunFailed,
+    SensorTimeout,
+)
+from airflow_provider_nenoa.hooks.nenai import NenAIHook
+from airflow_provider_nenoa.hooks.openanalyst import OpenAnalystHook
+from airflow_provider_nenoa.sensors.base import RunSensor
+from airflow_provider_nenoa.sensors.nenai import NenAIWorkflowRunSensor
+from airflow_provider_nenoa.sensors.openanalyst import OpenAnalystAgentRunSensor, OpenAnalystQuerySensor
+from airflow_provider_nenoa.triggers import base as triggers
+from airflow_provider_nenoa.waiting import poll_source
+from airflow_provider_nenoa.webhooks import client
+from tests.support.task import Task, TaskDeferred
+from tests.unit.conftest import Logged, requests_to
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
+except ImportError:  # Airflow 3.0 and 3.1
+    from airflow.exceptions import AirflowRescheduleException, AirflowSkipException
+
+WORKFLOW = "6f1b8e2a-3c44-4c1e-9d0b-0f6f0c8f2a11"
+PLENTY = {"requests_per_minute": 10**6, "requests_per_day": 10**9}
+
+
+@dataclass(frozen=True)
+class Wait:
+    """One kind of run to wait for: how it is started elsewhere, and its sensor."""
+
+    kind: str
+    start: Callable[[], str]
+    sensor: Callable[..., RunSensor]
+    id_key: str
+    path: str
+    running: str
+    success: str
+
+    def task(self, run_id: str, **options: Any) -> Task:
+        options = {"poke_interval": 0.02, "timeout": 10, **options}
+        return Task(lambda: self.sensor(task_id="t", **{self.id_key: run_id}, **options))
+
+
+WAITS = {
+    "agent": Wait(
+        "agent",
+        lambda: OpenAnalystHook("my_openanalyst").run_agent("a", "t").run_id,
+        lambda **kwargs: OpenAnalystAgentRunSensor(openanalyst_conn_id="my_openanalyst", **kwargs),
+        "run_id",
+        "GET /v1/agents/runs/{run_id}",
+        "running",
+        "completed",
+    ),
+    "query": Wait(
+        "query",
+        lambda: OpenAnalystHook("my_openanalyst").execute_query("ds_abc123", "SELECT 1 AS one").run_id,
+        lambda **kwargs: OpenAnalystQuerySensor(openanalyst_conn_id="my_openanalyst", **kwargs),
+        "query_id",
+        "GET /v1/queries/{query_id}/results",
+        "running",
+        "completed",
+    ),
+    "workflow": Wait(
+        "workflow",
+        lambda: NenAIHook("my_nenai").start_run(WORKFLOW).run_id,
+        lambda **kwargs: NenAIWorkflowRunSensor(nenai_conn_id="my_nenai", **kwargs),
+        "message_id",
+        "GET /runs/{message_id}",
+        "processing",
+        "success",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def connections(
+    emulator: Emulator, nenai: str, connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    connect("openanalyst", emulator.openanalyst_url, extra=PLENTY)
+    emulator.control.settings(query={"seconds": None})
+    monkeypatch.setattr(triggers, "SETTLE", 0.0)
+    return
+
+
+@pytest.fixture(params=WAITS)
+def wait(request: pytest.FixtureRequest) -> Wait:
+    return WAITS[request.param]
+
+
+@pytest.fixture(params=["poke", "reschedule", "deferrable"])
+def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return {"deferrable": True} if request.param == "deferrable" else {"mode": request.param}
+
+
+def run_to_the_end(task: Task) -> Any:
+    """Let a task have its way, through as many reschedules as it takes."""
+    task.ti.get_first_reschedule_date = lambda context: None  # type: ignore[attr-defined]
+    while True:
+        try:
+            return task.attempt()
+        except AirflowRescheduleException:
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("when", ["before", "later"])
+def test_a_run_that_ends(emulator: Emulator, wait: Wait, mode: dict[str, Any], when: str) -> None:
+    emulator.control.settings(**{wait.kind: {"seconds": 0.1 if when == "later" else None}})
+    run_id = wait.start()
+    if when == "before":
+        emulator.control.finish(run_id)
+    task = wait.task(run_id, **mode)
+    result = run_to_the_end(task)
+    assert result[wait.id_key] == run_id
+    assert result["status"] == wait.success
+    assert result["result"]["status"] == wait.success
+    if wait.kind == "query":
+        assert result["result"]["rows"] == [{"one": 1}]
+    assert len(task.deferrals) == (when == "later" and "deferrable" in mode)
+    if when == "before":
+        assert requests_to(emulator)[wait.path] == 1
+
+
+def test_a_run_that_fails(emulator: Emulator, wait: Wait, mode: dict[str, Any]) -> None:
+    run_id = wait.start()
+    emulator.control.finish(run_id, outcome="failed", error="no idea how")
+    with pytest.raises(RunFailed, match=f"{wait.kind} run {run_id} ended in 'failed': no idea how"):
+        run_to_the_end(wait.task(run_id, **mode))
+
+
+@pytest.mark.parametrize("mode", [{}, {"deferrable": True}], ids=["poke", "deferrable"])
+def test_a_timeout_says_what_is_true_and_is_not_retried(wait: Wait, mode: dict[str, Any]) -> None:
+    run_id = wait.start()
+    with pytest.raises(SensorTimeout) as caught:
+        run_to_the_end(wait.task(run_id, timeout=0.15, **mode))
+    said = str(caught.value)
+    assert f"{wait.kind} run {run_id} did not end within the sensor's timeout of 0 s" in said
+    assert f"its last known status is '{wait.running}'" in said
+    assert "The run goes on" in said
+    assert isinstance(caught.value, AirflowSensorTimeout), "Airflow does not retry it, as with every sensor"
+
+
+@pytest.mark.parametrize("mode", [{}, {"deferrable": True}], ids=["poke", "deferrable"])
+def test_an_unknown_word_is_told_once_and_named_by_the_timeout(
+    emulator: Emulator, mode: dict[str, Any], logged: Logged
+) -> None:
+    wait = WAITS["agent"]
+    run_id = wait.start()
+    emulator.control.finish(run_id, outcome="simmering")
+    with pytest.raises(SensorTimeout, match="last known status is 'simmering', which is no word we know"):
+        run_to_the_end(wait.task(run_id, timeout=0.2, **mode))
+    assert requests_to(emulator)[wait.path] > 2
+    warnings = [line for line in logged.text.splitlines() if "no word we know" in line and "WARN" in line.upper()]
+    assert len(warnings) == (2 if mode else 1), "in the task, and in the trigger"
+
+
+def test_soft_fail(emulator: Emulator, wait: Wait) -> None:
+    run_id = wait.start()
+    with pytest.raises(AirflowSkipException):
+        run_to_the_end(wait.task(run_id, timeout=0.1, soft_fail=True))
+    sensor = wait.sensor(task_id="t", soft_fail=True, deferrable=True, timeout=0.1, **{wait.id_key: run_id})
+    event = {"timeout": "running", "run_id": run_id, "ref": None, "told": False, "started_at": 0.0}
+    with pytest.raises(AirflowSkipException):
+        sensor.resume_execution("execute_complete", {"event": event}, {})
+
+
+def test_a_rescheduled_sensor_gives_its_worker_back(emulator: Emulator, wait: Wait) -> None:
+    task = wait.task(wait.start(), mode="reschedule", poke_interval=300)
+    task.ti.get_first_reschedule_date = lambda context: None  # type: ignore[attr-defined]
+    with pytest.raises(AirflowRescheduleException) as caught:
+        task.attempt()
+    assert (caught.value.reschedule_date.timestamp() - time.time()) == pytest.approx(300, abs=10)
+
+
+def test_a_run_that_does_not_exist(wait: Wait, mode: dict[str, Any]) -> None:
+    with pytest.raises(NotFound) as caught:
+        run_to_the_end(wait.task("00000000-0000-0000-0000-000000000000", **mode))
+    assert isinstance(caught.value, AirflowFailException)
+
+
+def test_trouble_is_waited_out(
+    emulator: Emulator, wait: Wait, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = wait.start()
+    emulator.control.finish(run_id)
+    emulator.control.fault("status", method="GET", status=503, times=2)
+    emulator.control.fault("drop_before", method="GET")
+    monkeypatch.setattr(poll_source, "back_off", lambda failures: asyncio.sleep(0.01))
+    assert run_to_the_end(wait.task(run_id, **mode))["status"] == wait.success
+
+
+def test_a_refusal_while_waiting(emulator: Emulator, wait: Wait, mode: dict[str, Any]) -> None:
+    run_id = wait.start()
+    emulator.control.fault("status", method="GET", status=403, times=None)
+    with pytest.raises(PermanentError, match="answered 403"):
+        run_to_the_end(wait.task(run_id, **mode))
+
+
+# The receiver
+
+
+class Receiver:
+    """What a sensor sees of our receiver."""
+
+    def __init__(self) -> None:
+        self.stored: Any = None
+        self.asked = 0
+
+    def __call__(self, conn_id: str, secret: str, **kwargs: Any) -> Receiver:
+        return self
+
+    def run(self, run_id: str, wait: float = 0.0) -> Any:
+        self.asked += 1
+        if isinstance(self.stored, Exception):
+            raise self.stored
+        return self.stored
+
+
+@pytest.fixture
+def receiver(emulator: Emulator, connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Receiver:
+    receiver = Receiver()
+    monkeypatch.setattr(client, "ReceiverClient", receiver)
+    connect("openanalyst", emulator.openanalyst_url, extra={"webhook_secret": "s"})
+    connect("nenai", emulator.nenai_url, extra={"webhook_secret": "s"})
+    return receiver
+
+
+def stored(run_id: str, word: str) -> Any:
+    from airflow_provider_nenoa.runs import Run
+    from airflow_provider_nenoa.webhooks.records import StoredRun
+
+    run = Run(run_id, word, {"from": "webhook"})
+    return StoredRun(run_id, None, run.status, word, 1, 1, 0.0, run.payload)
+
+
+def test_a_webhook_that_came_before_costs_no_request(
+    emulator: Emulator, wait: Wait, mode: dict[str, Any], receiver: Receiver
+) -> None:
+    receiver.stored = stored("r", "completed")
+    assert run_to_the_end(wait.task("r", **mode)) == {
+        wait.id_key: "r",
+        "status": "completed",
+        "result": {"from": "webhook"},
+    }
+    assert requests_to(emulator) == {}
+
+
+def test_who_is_told_asks_the_vendor_rarely(emulator: Emulator, receiver: Receiver) -> None:
+    wait = WAITS["agent"]
+    run_id = wait.start()
+    with pytest.raises(SensorTimeout):
+        wait.task(run_id, timeout=0.2).attempt()
+    assert receiver.asked > 3
+    assert requests_to(emulator)[wait.path] == 1
+
+
+def test_the_vendor_is_asked_while_the_receiver_is_down(emulator: Emulator, receiver: Receiver) -> None:
+    receiver.stored = ReceiverUnavailable("down")
+    wait = WAITS["agent"]
+    run_id = wait.start()
+    emulator.control.finish(run_id)
+    assert wait.task(run_id).attempt()["status"] == "completed"
+
+
+def test_a_receiver_that_is_down_is_waited_for(receiver: Receiver, logged: Logged) -> None:
+    receiver.stored = ReceiverUnavailable("it is down.")
+    wait = WAITS["workflow"]
+    with pytest.raises(SensorTimeout, match="nothing was heard of its status"):
+        wait.task("r", timeout=0.1).attempt()
+    assert "it is down. Waiting on." in logged.text
+
+
+def test_a_deferred_sensor_that_is_told(receiver: Receiver) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        WAITS["workflow"].sensor(task_id="t", message_id="r", deferrable=True, timeout=1000).execute({})
+    trigger: Any = deferred.value.trigger
+    assert (trigger.run_id, trigger.told) == ("r", True)
+    assert trigger.deadline - time.time() == pytest.approx(1000, abs=10)
+    assert deferred.value.timeout is not None
+    assert deferred.value.timeout > timedelta(seconds=1000)
+
+
+def test_an_end_that_nobody_could_tell(emulator: Emulator, connect: Callable[..., str], mode: dict[str, Any]) -> None:
+    connect("nenai", emulator.nenai_url)
+    with pytest.raises(InvalidConnection, match="has no 'webhook_secret': the end of a workflow run cannot be learnt"):
+        run_to_the_end(WAITS["workflow"].task("r", **mode))
+    assert requests_to(emulator) == {}
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("run_id", ["", "  ", None, 7])
+def test_no_run(emulator: Emulator, wait: Wait, mode: dict[str, Any], run_id: Any) -> None:
+    with pytest.raises(InvalidArgument, match=f"'{wait.id_key}' must be a non-empty string"):
+        run_to_the_end(wait.task(run_id, **mode))
+    assert requests_to(emulator) == {}
+
+
+@pytest.mark.parametrize("argument", ["poke_interval", "poll_interval", "timeout"])
+@pytest.mark.parametrize("value", [0, -1, timedelta(0), "15"])
+def test_times_that_make_no_sense(wait: Wait, argument: str, value: Any) -> None:
+    with pytest.raises((InvalidArgument, ValueError), match=argument):
+        wait.sensor(task_id="t", **{wait.id_key: "r", argument: value})
+
+
+def test_times(wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+    sensor = wait.sensor(task_id="t", **{wait.id_key: "r"}, poke_interval=timedelta(seconds=5))
+    assert sensor.poll_interval == 5.0
+    assert wait.sensor(task_id="t", **{wait.id_key: "r"}, poll_interval=7).poll_interval == 7.0
+    assert not sensor.deferrable
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
+    assert wait.sensor(task_id="t", **{wait.id_key: "r"}).deferrable
+
+
+def test_what_one_would_template_is_templated(wait: Wait) -> None:
+    sensor = wait.sensor(task_id="t", **{wait.id_key: "r"})
+    conn_id = "nenai_conn_id" if wait.kind == "workflow" else "openanalyst_conn_id"
+    assert set(sensor.template_fields) == {wait.id_key, conn_id}
+
+
+@pytest.mark.parametrize(("permanent", "error"), [(True, PermanentError), (False, NenoaError)])
+def test_an_error_of_the_trigger(wait: Wait, permanent: bool, error: type[Exception]) -> None:
+    event = {"error": "it went wrong", "permanent": permanent}
+    with pytest.raises(error, match="it went wrong") as caught:
+        wait.sensor(task_id="t", **{wait.id_key: "r"}).execute_complete({}, event)  # type: ignore[typeddict-item]
+    assert isinstance(caught.value, AirflowFailException) is permanent
