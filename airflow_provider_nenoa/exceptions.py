@@ -8,12 +8,14 @@ try:
         AirflowOptionalProviderFeatureException as AirflowOptionalProviderFeatureException,
     )
     from airflow.sdk.exceptions import AirflowSensorTimeout as AirflowSensorTimeout
+    from airflow.sdk.exceptions import TaskDeferralTimeout as TaskDeferralTimeout
 except ImportError:  # Airflow 3.0 and 3.1 keep them in the core
     from airflow.exceptions import AirflowException, AirflowFailException  # type: ignore[attr-defined,no-redef]
     from airflow.exceptions import (
         AirflowOptionalProviderFeatureException as AirflowOptionalProviderFeatureException,
     )
     from airflow.exceptions import AirflowSensorTimeout as AirflowSensorTimeout  # type: ignore[no-redef]
+    from airflow.exceptions import TaskDeferralTimeout as TaskDeferralTimeout  # type: ignore[no-redef]
 
 
 class NenoaError(AirflowException):

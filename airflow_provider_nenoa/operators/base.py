@@ -29,6 +29,7 @@ from airflow_provider_nenoa.exceptions import (
     RunFailed,
     RunTimeout,
     StartOutcomeUnknown,
+    TaskDeferralTimeout,
 )
 from airflow_provider_nenoa.operators.memory import Note, memory_of
 from airflow_provider_nenoa.runs import Run, RunStatus, status_of
@@ -145,6 +146,18 @@ class RunOperator(BaseOperator):
             self.log.warning("An earlier attempt sent a start and did not see the reply.")
             return self._look_for(context, note, inherited=True)
         return self._adopt(context, note)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral; where Airflow itself gave the trigger up, say what that means for the run."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            note = memory_of(context, self.durable).recall()
+            the_run = self._the_run(note.run_id) if note and note.run_id else "The remote run, if there is one,"
+            raise RunTimeout(
+                f"The time to wait was over, and no triggerer had said so {GRACE:.0f} s later, so Airflow ended the "
+                f"wait. {the_run} goes on{self._next_attempt()}. Check that a triggerer runs."
+            ) from None
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after the trigger fired."""
