@@ -44,7 +44,7 @@ class Job:
     id_key: str
 
     def make(self, **options: Any) -> RunOperator:
-        return self.operator(task_id="task", **{"poll_interval": 0.02, **self.arguments, **options})
+        return self.operator(task_id="task", **{"poll_interval": 0.02, "timeout": 20, **self.arguments, **options})
 
     def task(self, store: StateStore | None = None, **options: Any) -> Task:
         return Task(lambda: self.make(**options), StateStore() if store is None else store)
