@@ -158,7 +158,9 @@ class Channel:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def tell(self, run_id: str, word: str, *, ref: str | None = None, by_webhook: bool, run: Run | None = None) -> bool:
+    def tell(
+        self, run_id: str, word: str, *, ref: str | None = None, by_webhook: bool, run: Run | None = None
+    ) -> list[Watched]:
         """
         Take what a source learnt about a run, whoever waits for it or nobody.
 
@@ -167,13 +169,13 @@ class Channel:
         :param ref: Our token, if it is known.
         :param by_webhook: Whether our receiver has the payload.
         :param run: The run with its payload, where that may be handed over.
-        :return: Whether this has ended somebody's wait.
+        :return: Those whose wait this has ended.
         """
         keys = set(self._by_run_id.get(run_id, ()))
         if ref is not None and ref in self._by_ref:
             keys.add(self._by_ref[ref])
         status = status_of(word)
-        ends_wait = False
+        ended: list[Watched] = []
         for key in keys:
             watched = self.watched[key]
             if watched.ended is not None:
@@ -181,12 +183,12 @@ class Channel:
             found = key.run_id is None
             if (status is not None and status.is_end) or found:
                 watched.ended = Ended(run_id, word, by_webhook, run)
-                ends_wait = True
+                ended.append(watched)
             elif word == watched.word:
                 continue
             watched.word = word
             watched.wake()
-        return ends_wait
+        return ended
 
     async def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a blocking call in one of the channel's threads."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from statistics import median
 
 SAFETY_INTERVAL = 600.0
-"""Seconds between two polls of a run whose end a webhook will tell."""
+"""Seconds between two polls of a run whose end a webhook will tell, once it might have ended."""
 LONGEST_INTERVAL = 150.0
 """Seconds that no interval exceeds, as long as the rate limit allows it, while a run may end at any time."""
 LONGEST_SURE_INTERVAL = 300.0
@@ -59,3 +60,14 @@ class Durations:
             return max(shortest, min(rest / 4, age, LONGEST_SURE_INTERVAL * (2 - spare)))
         latest_end = max((seconds for seconds in self._known if seconds <= age), default=0.0)
         return interval(age - latest_end, shortest)
+
+    def safety_interval(self, age: float) -> float:
+        """
+        Seconds until the next poll of a run whose end a webhook will tell, in case that the webhook gets lost.
+
+        There is none before `SAFETY_INTERVAL` after the age by which half of the runs had ended.
+
+        :param age: Seconds since the run was started.
+        """
+        usual = median(self._known) if self._known else 0.0
+        return max(SAFETY_INTERVAL, usual + SAFETY_INTERVAL - age)

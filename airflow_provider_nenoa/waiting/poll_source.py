@@ -69,7 +69,7 @@ class PollSource:
         self._budget.spend_elsewhere(age)  # its start
         if watched.told:
             # A webhook that came meanwhile is looked up. After a restart, polls need not come all at the same time.
-            self._plan(watched, SAFETY_INTERVAL * (1.0 if age < SAFETY_INTERVAL else random.random()))
+            self._plan(watched, self._interval(watched) * (1.0 if age < SAFETY_INTERVAL else random.random()))
         else:
             self._plan(watched, max(0.0, watched.poll_interval - age))
 
@@ -80,10 +80,11 @@ class PollSource:
                 group.create_task(self._poll_for_ever())
 
     def _interval(self, watched: Watched) -> float:
-        if watched.told:
-            return SAFETY_INTERVAL
         age = max(0.0, time.time() - watched.started_at)
-        return self._channel.hub.durations(watched.key).interval(age, watched.poll_interval, self._budget.spare)
+        durations = self._channel.hub.durations(watched.key)
+        if watched.told:
+            return durations.safety_interval(age)
+        return durations.interval(age, watched.poll_interval, self._budget.spare)
 
     def _plan(self, watched: Watched, wait: float) -> None:
         heapq.heappush(self._due, (time.time() + wait, next(self._number), watched))

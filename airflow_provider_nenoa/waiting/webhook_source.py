@@ -79,9 +79,11 @@ class WebhookSource:
                 self._failures = 0
             self._cursor = events.cursor
             for event in events.events:
-                if self._tell(event):
-                    seconds = max(0.0, time.time() - event.received_at)
-                    metrics.time("resume", seconds, self._channel.conn_id)
+                for watched in self._tell(event):
+                    if watched.key.run_id is not None:
+                        durations = self._channel.hub.durations(watched.key)
+                        durations.learn(max(0.0, event.received_at - watched.started_at))
+                    metrics.time("resume", max(0.0, time.time() - event.received_at), self._channel.conn_id)
 
     async def _look_up(self, client: ReceiverClient) -> None:
         while True:
@@ -101,5 +103,5 @@ class WebhookSource:
                     self._to_look_up.pop(watched, None)
             await self._joined.wait()
 
-    def _tell(self, event: RunSummary) -> bool:
+    def _tell(self, event: RunSummary) -> list[Watched]:
         return self._channel.tell(event.run_id, event.word, ref=event.ref, by_webhook=True)
