@@ -66,6 +66,27 @@ class ConnectionSettings:
         return number
 
 
+def airflow_connection(
+    conn_id: str, conn_type: str, get_connection: Callable[[str], Connection] = BaseHook.get_connection
+) -> Connection:
+    """
+    Get a connection from Airflow.
+
+    :param conn_id: The connection's id.
+    :param conn_type: The type that it should have, for the message.
+    :param get_connection: A hook's own way to get it.
+    :raises ConnectionUnreadable: Airflow did not hand it out: it does not exist, or a secrets backend is down.
+    """
+    try:
+        return get_connection(conn_id)
+    except Exception as error:
+        # Each Airflow version and secrets backend has its own error for this.
+        raise ConnectionUnreadable(
+            f"Connection '{conn_id}' could not be read: {error}. If there is none, create one of type '{conn_type}' "
+            "under Admin > Connections, or name another one."
+        ) from error
+
+
 def read_connection(connection: Connection, conn_type: str, vendor: str, default_host: str) -> ConnectionSettings:
     """
     Check an Airflow connection before anything is sent with it.
@@ -154,14 +175,7 @@ class VendorHook(BaseHook):
         :raises ConnectionUnreadable: Airflow did not hand it out: it does not exist, or a secrets backend is down.
         :raises InvalidConnection: It cannot be used.
         """
-        try:
-            connection = self.get_connection(self.conn_id)
-        except Exception as error:
-            # Each Airflow version and secrets backend has its own error for this.
-            raise ConnectionUnreadable(
-                f"Connection '{self.conn_id}' could not be read: {error}. If there is none, create one of type "
-                f"'{self.conn_type}' under Admin > Connections, or name another one."
-            ) from error
+        connection = airflow_connection(self.conn_id, self.conn_type, self.get_connection)
         settings = read_connection(connection, self.conn_type, self.vendor, self.default_host)
         self.rate_limits(settings)
         return settings

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidConnection, ReceiverUnavailable
+from airflow_provider_nenoa.exceptions import (
+    ConnectionUnreadable,
+    InvalidArgument,
+    InvalidConnection,
+    ReceiverUnavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,26 +47,32 @@ class RunEventTrigger(BaseEventTrigger):
         return f"{__name__}.{type(self).__qualname__}", {"conn_id": self.conn_id, "statuses": self.statuses}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Follow the receiver's stream of events for ever."""
+        """
+        Follow the receiver's stream of events for ever; what does not answer for a while is waited for.
+
+        :raises InvalidConnection: The connection has another type, or no ``webhook_secret``.
+        """
         from airflow_provider_nenoa.waiting.hub import back_off
         from airflow_provider_nenoa.waiting.webhook_source import LONG_POLL
 
-        client = await self._client()
+        client: ReceiverClient | None = None
         # Kept by Airflow 3.3 and later; None before, and where the trigger watches for more than one asset.
         state: Any = getattr(self, "asset_state_store", None)
         cursor: int | None = await state.aget(CURSOR) if state is not None else None
         failures = 0
         while True:
             try:
+                # Made anew after each failure: the webhook secret may have been changed meanwhile.
+                client = client or await self._client()
                 if cursor is None:
                     cursor = (await asyncio.to_thread(client.events)).cursor
                 news = await asyncio.to_thread(client.events, after=cursor, wait=LONG_POLL)
-            except ReceiverUnavailable as error:
+            except (ConnectionUnreadable, ReceiverUnavailable) as error:
                 failures += 1
                 if failures == 1:
                     self.log.warning("%s Trying on.", error)
                 await back_off(failures)
-                client = await self._client()
+                client = None
                 continue
             failures = 0
             for event in news.events:
@@ -79,16 +90,17 @@ class RunEventTrigger(BaseEventTrigger):
             cursor = news.cursor
 
     async def _client(self) -> ReceiverClient:
-        from airflow_provider_nenoa.compat import BaseHook
+        from airflow_provider_nenoa.hooks.base import airflow_connection
         from airflow_provider_nenoa.waiting.hub import read_connection_in_airflows_thread
         from airflow_provider_nenoa.waiting.kinds import AGENT, WORKFLOW
         from airflow_provider_nenoa.webhooks.client import ReceiverClient
 
         hooks = {"nenai": WORKFLOW.hook, "openanalyst": AGENT.hook}
-        conn_type = (await read_connection_in_airflows_thread(lambda: BaseHook.get_connection(self.conn_id))).conn_type
-        if conn_type not in hooks:
-            raise InvalidConnection(f"Connection '{self.conn_id}' is of type '{conn_type}', not {' or '.join(hooks)}.")
-        hook = hooks[conn_type](self.conn_id)
+        either = " or ".join(hooks)
+        connection = await read_connection_in_airflows_thread(lambda: airflow_connection(self.conn_id, either))
+        if connection.conn_type not in hooks:
+            raise InvalidConnection(f"Connection '{self.conn_id}' is of type '{connection.conn_type}', not {either}.")
+        hook = hooks[connection.conn_type](self.conn_id)
         secret = (await read_connection_in_airflows_thread(lambda: hook.settings)).webhook_secret
         if not secret:
             raise InvalidConnection(f"Connection '{self.conn_id}' has no 'webhook_secret': no webhook can tell an end.")
