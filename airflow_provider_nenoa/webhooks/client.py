@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import requests
@@ -18,6 +18,8 @@ from airflow_provider_nenoa.webhooks.records import Events, RunSummary, StoredRu
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a TCP and TLS connection."""
@@ -71,8 +73,7 @@ class ReceiverClient:
         :param wait: Seconds to wait until it has ended; the receiver grants 30 at most.
         :return: Its newest state, be it an end or not; None if no webhook has told of it.
         """
-        body = self._get(f"/runs/{quote(_checked_token('run id', run_id), safe='')}", wait=wait)
-        return None if body is None else StoredRun.from_json(body)
+        return self._get(StoredRun.from_json, f"/runs/{quote(_checked_token('run id', run_id), safe='')}", wait=wait)
 
     def by_ref(self, ref: str, wait: float = 0.0) -> StoredRun | None:
         """
@@ -82,8 +83,7 @@ class ReceiverClient:
         :param wait: Seconds to wait until a webhook has told of it; the receiver grants 30 at most.
         :return: Its newest state; None if no webhook has told of it.
         """
-        body = self._get(f"/refs/{quote(_checked_token('ref', ref), safe='')}", wait=wait)
-        return None if body is None else StoredRun.from_json(body)
+        return self._get(StoredRun.from_json, f"/refs/{quote(_checked_token('ref', ref), safe='')}", wait=wait)
 
     def runs(self, run_ids: Sequence[str]) -> list[RunSummary]:
         """
@@ -94,8 +94,7 @@ class ReceiverClient:
         """
         found: list[RunSummary] = []
         for start in range(0, len(run_ids), BATCH):
-            body = self._get("/runs", {"id": list(run_ids[start : start + BATCH])}) or {"runs": []}
-            found += [RunSummary.from_json(run) for run in body["runs"]]
+            found += self._get(_summaries, "/runs", {"id": list(run_ids[start : start + BATCH])}) or []
         return found
 
     def ended(self, run_ids: Sequence[str]) -> list[RunSummary]:
@@ -111,19 +110,26 @@ class ReceiverClient:
         :return: Runs whose state has changed since, and the next cursor. A cursor that is smaller than ``after``:
             another database stands behind the receiver now, and all that it knows counts as changed.
         """
-        body = self._get("/events", {} if after is None else {"after": after}, wait)
-        if body is None:
+        events = self._get(Events.from_json, "/events", {} if after is None else {"after": after}, wait)
+        if events is None:
             raise self._not_the_receiver("it answered 404")
-        return Events.from_json(body)
+        return events
 
-    def _get(self, path: str, params: dict[str, Any] | None = None, wait: float = 0.0) -> dict[str, Any] | None:
+    def _get(
+        self, read: Callable[[dict[str, Any]], T], path: str, params: dict[str, Any] | None = None, wait: float = 0.0
+    ) -> T | None:
         retrying = Retrying(
             retry=retry_if_exception_type(_NoAnswer),
             wait=wait_random_exponential(multiplier=0.2, max=2.0),
             stop=stop_after_delay(self.retry_for),
             reraise=True,
         )
-        return retrying(self._get_once, path, {**(params or {}), **({"wait": f"{wait:g}"} if wait > 0 else {})}, wait)
+        params = {**(params or {}), **({"wait": f"{wait:g}"} if wait > 0 else {})}
+        body = retrying(self._get_once, path, params, wait)
+        try:
+            return None if body is None else read(body)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise self._not_the_receiver("it answered with other fields") from None
 
     def _get_once(self, path: str, params: dict[str, Any], wait: float) -> dict[str, Any] | None:
         url = f"{self.base_url}/api/v1/connections/{quote(self.conn_id, safe='')}{path}"
@@ -173,6 +179,10 @@ class ReceiverClient:
             f"What answers at {self.base_url} is not the webhook receiver ({why}). Check that airflow-provider-nenoa "
             f"is installed where the API server runs, in this version, and that the address is right. {_WHERE}"
         )
+
+
+def _summaries(body: dict[str, Any]) -> list[RunSummary]:
+    return [RunSummary.from_json(run) for run in body["runs"]]
 
 
 _WHERE = (

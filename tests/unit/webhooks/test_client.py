@@ -238,3 +238,23 @@ def test_a_connection_that_a_url_cannot_name_is_an_error(configured: Any, conn_i
         callback_url(conn_id, "ref")
     with pytest.raises(InvalidArgument):
         ReceiverClient(conn_id, SECRET)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"cursor": 1},
+        {"cursor": 1, "events": None, "more": False, "runs": 7},
+        {"cursor": 1, "events": [1], "more": False, "runs": [None]},
+        {"cursor": 1, "events": [{**RUN, "status": "odd"}], "more": False, "runs": [{**RUN, "status": 1}]},
+    ],
+)
+def test_an_answer_with_other_fields_is_not_the_receivers(
+    web: responses.RequestsMock, client: ReceiverClient, body: dict[str, Any]
+) -> None:
+    for path in ("events", "runs", "runs/m-1", "refs/m-1"):
+        web.get(f"{API}/{path}", json=body)
+    for ask in (client.events, lambda: client.runs(["m-1"]), lambda: client.run("m-1"), lambda: client.by_ref("m-1")):
+        with pytest.raises(ReceiverUnavailable, match="is not the webhook receiver"):
+            ask()
