@@ -1,1 +1,1 @@
-"""Benchmarks: every figure is set against something measured in the same run. ``python -m tests.benchmarks [name ...]``."""
+"""Benchmarks: every figure is set against something measured in the same run."""

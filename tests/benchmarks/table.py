@@ -60,7 +60,8 @@ def machine() -> str:
     """The machine in one line: cores, memory, processor, Python."""
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores ({_processor()}), {gigabytes:.0f} GiB, {platform.system()}, Python {platform.python_version()}"
+    python = platform.python_version()
+    return f"{cores} cores ({_processor()}), {gigabytes:.0f} GiB, {platform.system()}, Python {python}"
 
 
 def _processor() -> str:
@@ -86,7 +87,7 @@ def write(rows: list[Row], path: Path) -> None:
     today = datetime.datetime.now(tz=datetime.UTC).date()
     path.write_text(
         "# Benchmarks\n\n"
-        "Written by `make bench`. Every figure is a ratio against, or stands beside, something measured in the same run; pairs are\n"
+        "Written by `make bench`. Every figure is a ratio against something measured in the same run; pairs are\n"
         "repeated A B A B and the median is quoted. A row that missed its target says so, and what limits it.\n\n"
         f"- Date: {today}\n- Machine: {machine()}\n- Versions: {versions()}\n\n" + markdown(rows)
     )
