@@ -1,0 +1,111 @@
+"""Waiting by polls within a plan's limits, in virtual time: the real hub and poll source, a simulated vendor."""
+
+from __future__ import annotations
+
+import random
+from statistics import mean, median
+
+from tests.benchmarks.table import Row
+from tests.support.simulated_vendor import SimulatedVendor, limits_of
+from tests.unit.test_simulated_day import (
+    DAY,
+    HOUR,
+    MINUTE,
+    ends_within,
+    of_best_client,
+    one_hour_run,
+    polls_within,
+    wait,
+)
+
+RUNS = 500
+SEEDS = 4
+TIMES_AS_LATE = 1.25
+USABLE = 0.9
+HOURS_LEARNT = 10
+
+
+def _one_hour() -> list[Row]:
+    polls, late = one_hour_run()
+    known = []
+    for seed in range(HOURS_LEARNT):
+        chance = random.Random(seed)
+        known.append(one_hour_run(*(chance.gauss(HOUR, 0.05 * HOUR) for _ in range(32))))
+    most, latest = max(polls for polls, _ in known), max(late for _, late in known)
+    every_minute = HOUR / MINUTE
+    return [
+        Row(
+            "polls for a one-hour run, plenty of budget, length not known beforehand",
+            "≤ 30, end noticed within 60 s",
+            f"{polls} polls; {late:.0f} s",
+            f"{polls / every_minute:.2f} of one poll a minute, which notices within 60 s",
+            polls <= 30 and late <= MINUTE,
+            "the first run of its kind on a connection: nothing tells when it will end, and 30 polls an hour are one "
+            "in 120 s, so no plan of polls can do both for every end",
+        ),
+        Row(
+            "the same, after 32 runs whose lengths spread by 5 %",
+            "≤ 30, end noticed within 60 s",
+            f"at most {most} polls; at most {latest:.0f} s",
+            f"{most / every_minute:.2f} of one poll a minute",
+            most <= 30 and latest <= MINUTE,
+            f"worst of {HOURS_LEARNT} simulations; median {median(late for _, late in known):.0f} s",
+        ),
+    ]
+
+
+def _refusals() -> list[Row]:
+    rows = []
+    for plan in ("free", "basic"):
+        per_day = limits_of(plan)[1]
+        assert per_day is not None
+        short, long = SimulatedVendor(*limits_of(plan)), SimulatedVendor(*limits_of(plan))
+        ended = len(wait(short, ends_within(10 * MINUTE, runs=RUNS)))
+        ended_in_a_day = len(wait(long, ends_within(DAY, runs=RUNS), age=2 * DAY))
+        refused, refused_in_a_day = len(short.refusals), len(long.refusals)
+        share = polls_within(long, DAY) / per_day
+        rows += [
+            Row(
+                f"429s with {RUNS} waiting runs, plan {plan}, ten minutes and a day",
+                "0",
+                f"{refused} and {refused_in_a_day}",
+                f"{polls_within(short, 10 * MINUTE)} and {polls_within(long, DAY)} polls let in",
+                refused == refused_in_a_day == 0 and ended == ended_in_a_day == RUNS,
+                "simulated; all ends were noticed",
+            ),
+            Row(
+                f"share of the day's requests that polls could use, plan {plan}",
+                f"≥ {USABLE}",
+                f"{share:.3f}",
+                f"the plan's {per_day} requests a day",
+                share >= USABLE,
+                "a tenth is kept for starts and queries, and is not lost to them",
+            ),
+        ]
+    return rows
+
+
+def _lateness(horizon: float, name: str) -> Row:
+    ours, best, ratios = [], [], []
+    for seed in range(SEEDS):
+        durations = ends_within(horizon, runs=RUNS, seed=seed)
+        per_minute, per_day = limits_of("basic")
+        assert per_minute is not None
+        assert per_day is not None
+        ours.append(mean(wait(SimulatedVendor(per_minute, per_day), durations).values()))
+        best.append(mean(of_best_client(per_minute, per_day, durations, horizon)))
+        ratios.append(ours[-1] / best[-1])
+    ratio = median(ratios)
+    return Row(
+        f"end noticed, polling, {RUNS} runs on plan basic that end within {name}",
+        f"≤ {TIMES_AS_LATE} times as late as the best client",
+        f"{ratio:.2f} times; {median(ours):.0f} s on average",
+        f"{median(best):.0f} s: a client that knows the horizon beforehand and spends every request on polls",
+        ratio <= TIMES_AS_LATE,
+        f"median of {SEEDS} simulations, {min(ratios):.2f} to {max(ratios):.2f}",
+    )
+
+
+def rows() -> list[Row]:
+    """One run with plenty of budget; hundreds with little."""
+    return [*_one_hour(), *_refusals(), _lateness(10 * MINUTE, "ten minutes"), _lateness(DAY, "a day")]
