@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.benchmarks.table import Row, markdown, write
 
-BENCHMARKS = ("imports", "receiver", "downloads", "polling")
+BENCHMARKS = ("imports", "receiver", "waiting", "downloads", "requests_spent", "polling")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 

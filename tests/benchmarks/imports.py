@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
@@ -22,29 +23,33 @@ PEERS = {
     "anthropic": "airflow.providers.anthropic.operators.agent",
 }
 HEAVY = ("requests", "tenacity", "fastapi", "sqlalchemy", "jwt")
-ROUNDS = 3
+ROUNDS = 5
 
-# What a DAG file has loaded anyway is no provider's cost. CPU time: others may be at work on the machine.
+# Each import is made in a fork of a process that has loaded what a DAG file has loaded anyway, which is no provider's
+# cost. CPU time, because others may be at work on the machine.
 PROBE = """
-import importlib, sys, time
+import importlib, json, os, sys, time
 import airflow.sdk
 for name in ("DAG", "BaseOperator", "BaseSensorOperator", "BaseHook", "BaseOperatorLink", "Param", "task"):
     getattr(airflow.sdk, name)
 before = set(sys.modules)
-begun = time.process_time()
-for module in sys.argv[1:]:
-    importlib.import_module(module)
-print(time.process_time() - begun, *sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+rounds, candidates = json.loads(sys.argv[1])
+for _ in range(rounds):
+    for candidate, modules in candidates.items():
+        if os.fork():
+            os.wait()
+            continue
+        begun = time.process_time()
+        try:
+            for module in modules:
+                importlib.import_module(module)
+        except ImportError:
+            os._exit(1)
+        seconds = time.process_time() - begun
+        packages = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
+        print("ADDED", json.dumps([candidate, seconds, packages]), flush=True)
+        os._exit(0)
 """
-
-
-def _added(modules: list[str]) -> tuple[float, set[str]] | None:
-    """Seconds and top-level packages that the modules add; None where they cannot be imported."""
-    probe = subprocess.run([sys.executable, "-c", PROBE, *modules], capture_output=True, text=True, check=False)
-    if probe.returncode:
-        return None
-    seconds, *packages = probe.stdout.splitlines()[-1].split()
-    return float(seconds), set(packages)
 
 
 def rows() -> list[Row]:
@@ -52,11 +57,12 @@ def rows() -> list[Row]:
     seconds: dict[str, list[float]] = {}
     packages: dict[str, set[str]] = {}
     candidates = {"operators": OPERATORS, "all": ALL, **{name: [module] for name, module in PEERS.items()}}
-    for _ in range(ROUNDS):
-        for name, modules in candidates.items():
-            if (added := _added(modules)) is not None:
-                seconds.setdefault(name, []).append(added[0])
-                packages.setdefault(name, set()).update(added[1])
+    command = [sys.executable, "-c", PROBE, json.dumps([ROUNDS, candidates])]
+    for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
+        if line.startswith("ADDED "):
+            name, each, loaded = json.loads(line.removeprefix("ADDED "))
+            seconds.setdefault(name, []).append(each)
+            packages.setdefault(name, set()).update(loaded)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     peers = {name: median[name] for name in sorted(PEERS.keys() & median, key=lambda name: median[name])}
     leanest, least = next(iter(peers.items()))
@@ -72,7 +78,7 @@ def rows() -> list[Row]:
             ", ".join(f"{peer} {value * 1000:.0f} ms" for peer, value in peers.items())
             + (f" (not importable: {', '.join(missing)})" if missing else ""),
             ratio <= 0.1 and not heavy,
-            f"CPU time, median of {ROUNDS} fresh processes each, in turn{note}",
+            f"CPU time, median of {ROUNDS} processes each, in turns{note}",
         )
 
     return [

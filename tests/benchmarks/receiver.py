@@ -25,7 +25,7 @@ from tests.support.postgres import postgres_server
 from tests.support.receiver import ReceiverProcess
 
 ROUNDS = 3
-REQUESTS = 1500
+REQUESTS = 600
 CONNECTIONS = 32
 RATE, SECONDS = 200.0, 10.0
 KEY = Fernet.generate_key().decode()
