@@ -29,9 +29,9 @@ def main(names: list[str]) -> int:
         begun = time.monotonic()
         rows += importlib.import_module(f"tests.benchmarks.{name}").rows()
         print(f"{name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+        if not names:
+            write(rows, DOCUMENT)
     print(markdown(rows))
-    if not names:
-        write(rows, DOCUMENT)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""How many requests the vendor gets for one awaited run: ours counted by the emulator, peers' by their default interval."""
+"""How many requests the vendor gets for one awaited run: ours counted, peers' by their default interval."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,8 +143,6 @@ def _spent_by_us(directory: str) -> dict[str, int]:
 
 def rows() -> list[Row]:
     """One row: a run's requests."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as directory:
         spent = _spent_by_us(directory)
     intervals = _intervals()
@@ -158,7 +157,7 @@ def rows() -> list[Row]:
                 f"{peer} {HOUR / interval:.0f} (every {interval:.0f} s)" for peer, interval in intervals.items()
             ),
             set(spent.values()) == {1},
-            "ours: start and end, counted by the emulator; peers: their own default, reckoned for an hour, and seen for "
-            f"http's: {polled} polls in {CHECKED:.0f} s, {expected} expected",
+            "ours: start and end, counted by the emulator; peers: their own default, reckoned for an hour, and seen "
+            f"for http's: {polled} polls in {CHECKED:.0f} s, {expected} expected",
         )
     ]

@@ -49,6 +49,7 @@ def _serve(listener: socket.socket) -> None:
 
     server = ThreadingHTTPServer(listener.getsockname()[:2], Handler, bind_and_activate=False)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients are killed while connected
     server.socket = listener
     server.serve_forever()
 
