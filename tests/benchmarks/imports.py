@@ -23,7 +23,7 @@ PEERS = {
     "anthropic": "airflow.providers.anthropic.operators.agent",
 }
 HEAVY = ("requests", "tenacity", "fastapi", "sqlalchemy", "jwt")
-ROUNDS = 5
+ROUNDS = 3
 
 # Each import is made in a fork of a process that has loaded what a DAG file has loaded anyway, which is no provider's
 # cost. CPU time, because others may be at work on the machine.

@@ -49,9 +49,9 @@ def _one_hour() -> list[Row]:
             f"at most {polls} polls; at most {late:.0f} s",
             f"{polls / every_minute:.2f} of one poll a minute, which notices within 60 s",
             polls <= 30 and late <= MINUTE,
-            f"worst of {len(unknown)} lengths from 59 to 60 min, median {median(late for _, late in unknown):.0f} s. The "
-            "first run of its kind on a connection: nothing tells when it will end, and 30 polls an hour are one in 120 "
-            "s, so nobody can do both for every end",
+            f"worst of {len(unknown)} lengths from 59 to 60 min, median {median(late for _, late in unknown):.0f} s. "
+            "The first run of its kind on a connection: nothing tells when it will end, and 30 polls an hour are one "
+            "in 120 s, so nobody can do both for every end",
         ),
         Row(
             "the same, after 32 runs whose lengths spread by 5 %",

@@ -100,8 +100,8 @@ def _rows(database: str, new_url: Callable[[], str], clients: ProcessPoolExecuto
             f"{rate['ours']:.0f}/s; {rate['ours'] / best:.2f} of the bare route",
             "bare FastAPI route, INSERT " + ", ".join(f"{way} {rate[way]:.0f}/s" for way in ways),
             rate["ours"] >= 0.8 * best and not refused,
-            f"{CONNECTIONS} kept-alive connections, {REQUESTS} webhooks, median of {ROUNDS} in turns, one process each; "
-            "ours verifies, encrypts, and keeps one row per run in order, several deliveries to a commit"
+            f"{CONNECTIONS} kept-alive connections, {REQUESTS} webhooks, median of {ROUNDS} in turns, one process each"
+            "; ours verifies, encrypts, and keeps one row per run in order, several deliveries to a commit"
             + (f"; {refused} were not answered with 200" if refused else ""),
         ),
         Row(

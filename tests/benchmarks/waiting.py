@@ -20,7 +20,7 @@ from tests.benchmarks.table import Row
 from tests.support.receiver import SENDERS, ReceiverProcess
 
 WAITERS = 10_000
-PEER_WAITERS = {"http": 1000, "airbyte": 100}
+PEER_WAITERS = {"http": 1000, "airbyte": 50}
 """Airbyte's opens a client of its own for each: more of them take minutes."""
 INTERVALS = {"http": 5.0, "airbyte": 60.0}
 """Seconds between two polls, by the peers' defaults."""
