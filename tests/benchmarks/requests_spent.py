@@ -127,7 +127,7 @@ def _spent_by_us(directory: str) -> dict[str, int]:
             )
             agent = OpenAnalystHook("oa").run_agent("agent_1", "Summarise", webhook_url=callback_url("oa", "b"))
 
-            async def main() -> list[dict[str, Any]]:
+            async def main() -> tuple[dict[str, Any], dict[str, Any]]:
                 return await asyncio.gather(
                     event_of(NenAIWorkflowRunTrigger(workflow.run_id, "nen", told=True)),
                     event_of(OpenAnalystAgentRunTrigger(agent.run_id, "oa", told=True)),
