@@ -512,6 +512,7 @@ def restart_triggerer_after_deadline(airflow: LocalAirflow, stages: list[Stage])
     airflow.kill_component("triggerer")
     for stage in stages:
         stage.until("in the second attempt", lambda stage=stage: stage.task()["try_number"] == 2)
+        assert stage.times_logged("no triggerer had said so", "goes on", "Check that a triggerer runs"), stage.story()
     airflow.start_component("triggerer")
 
 

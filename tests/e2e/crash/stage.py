@@ -95,6 +95,7 @@ class Stage:
         }
         if grace is not None:
             self.conf["grace"] = grace
+        self._faults = 0
         self._exit = ExitStack()
 
     def __enter__(self) -> Stage:
@@ -117,11 +118,11 @@ class Stage:
 
     def fault_start(self, kind: str, **fault: Any) -> None:
         """Let the vendor meet a start with a fault."""
-        self.emulator.control.fault(kind, method="POST", path=START[self.kind], **fault)
+        self._fault(kind, method="POST", path=START[self.kind], **fault)
 
     def fault_questions(self, kind: str, **fault: Any) -> None:
         """Let the vendor meet questions about the run, or about its result, with a fault."""
-        self.emulator.control.fault(kind, method="GET", path=ASK[self.kind], **fault)
+        self._fault(kind, method="GET", path=ASK[self.kind], **fault)
 
     def trigger(self) -> None:
         """Start the DAG's run."""
@@ -179,10 +180,16 @@ class Stage:
             one.kill()
 
     def outcome(self) -> Outcome:
-        """Wait until the DAG's run has ended and return what came of it; a success must have the right result."""
+        """
+        Wait until the DAG's run has ended and return what came of it.
+
+        A success must have the right result, and all faults must have been met.
+        """
         self.until_ended()
         task = self.task()
-        posts = sum(request["method"] == "POST" for request in self.emulator.control.requests())
+        requests = self.emulator.control.requests()
+        assert sum("fault" in request for request in requests) == self._faults, self.story()
+        posts = sum(request["method"] == "POST" for request in requests)
         outcome = Outcome(posts, len(self.runs()), task["try_number"], task["state"])
         if task["state"] == "success":
             self._check_result()
@@ -204,6 +211,10 @@ class Stage:
         asked = [f"{r['time']:.1f} {r['method']} {r['path']} {r['status']}" for r in self.emulator.control.requests()]
         logged = [line[:300] for line in self.logs().splitlines() if not line.startswith("::")]
         return "\n".join([str(self.run.states()), *asked, *logged])
+
+    def _fault(self, kind: str, times: int = 1, **fault: Any) -> None:
+        self._faults += times
+        self.emulator.control.fault(kind, times=times, **fault)
 
     def _knows_id(self) -> bool:
         entries = self.api.get(f"{self.run.path}/taskInstances/task/xcomEntries")["xcom_entries"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from importlib.metadata import version
 from pathlib import Path
 
 from tests.e2e.crash.stage import KINDS, MODES, Outcome
@@ -21,8 +22,8 @@ DAG processor and triggerer as processes) what each row says, with the emulator 
 plays all of it and writes this page anew; `make test` plays a part and fails if a row is no longer true.
 
 *Starts sent* are the POSTs that the vendor received, *runs started* what it made of them. The tasks have `retries=3`,
-and where a row does not say otherwise, `on_lost_start="fail"` and a connection with a `webhook_secret`. The Airflow is
-3.3. A result that arrives is checked to be that of the run.
+and where a row does not say otherwise, `on_lost_start="fail"` and a connection with a `webhook_secret`. A result that
+arrives is checked to be that of the run. {cases} cases were played on Airflow {airflow}.
 """
 
 _CELLS = re.compile(r"\| (.+?) \| (.+?) \| (\d+) \| (\d+) \| (\d+) \| (.+?) \|")
@@ -49,7 +50,7 @@ def write(outcomes: dict[Key, Outcome], words_of_sections: dict[str, str]) -> st
     )
     for (section, words, kind, mode), outcome in outcomes.items():
         rows[section][words][outcome].append((kind, mode))
-    lines = [INTRODUCTION]
+    lines = [INTRODUCTION.format(cases=len(outcomes), airflow=version("apache-airflow"))]
     for section, about in words_of_sections.items():
         lines += [f"## {section}", "", about, ""]
         lines += [
