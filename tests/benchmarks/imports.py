@@ -29,13 +29,15 @@ HEAVY = ("requests", "tenacity", "fastapi", "sqlalchemy", "jwt")
 ROUNDS = 5
 
 # Each import is made in a fork of a process that has loaded what a DAG file has loaded anyway, which is no provider's
-# cost. CPU time, because others may be at work on the machine.
+# cost, nor is a garbage collection of it that happens to fall due. CPU time: others may be at work on the machine.
 PROBE = """
-import importlib, json, os, sys, time
+import gc, importlib, json, os, sys, time
 import airflow.sdk
 for name in ("DAG", "BaseOperator", "BaseSensorOperator", "BaseHook", "BaseOperatorLink", "Param", "task"):
     getattr(airflow.sdk, name)
 before = set(sys.modules)
+gc.collect()
+gc.freeze()
 rounds, candidates = json.loads(sys.argv[1])
 for _ in range(rounds):
     for candidate, modules in candidates.items():
