@@ -117,6 +117,8 @@ def at_a_rate(base_url: str, requests: Sequence[bytes], per_second: float, conne
 
         async def send(position: int, request: bytes, due: float) -> None:
             connection = await free.get()
+            if connection.transport.is_closing():  # servers end connections that are idle for some seconds
+                connection = await _connect(base_url)
             load.statuses[await connection.send(request)] += 1
             load.latencies.append(time.perf_counter() - due)
             load.answered_at[position] = time.time()
