@@ -169,7 +169,7 @@ class RunOperator(BaseOperator):
             raise (PermanentError if event["permanent"] else NenoaError)(event["error"])
         if "timeout" in event:
             raise self._timed_out(note, event["timeout"])
-        return self._ended(context, note, Ended(event["run_id"], event["word"], event["by_webhook"]))
+        return self._ended(context, note, Ended.from_event(event))
 
     def execute_found(self, context: Context, event: dict[str, Any], note: dict[str, Any], inherited: bool) -> Any:
         """Go on after the trigger looked for a run whose start's reply was lost."""

@@ -118,7 +118,7 @@ class RunSensor(BaseSensorOperator):
             raise (PermanentError if event["permanent"] else NenoaError)(event["error"])
         if "timeout" in event:
             raise self._timed_out(event["timeout"])
-        return self._result(self._hook(), Ended(event["run_id"], event["word"], event["by_webhook"]))
+        return self._result(self._hook(), Ended.from_event(event))
 
     def _ask(self) -> Ended | None:
         from airflow_provider_nenoa.waiting import asking

@@ -23,8 +23,8 @@ class RunTrigger(BaseTrigger):
     """
     Wait until a run has ended. Subclasses name the vendor's words for it.
 
-    The event says that the run ended, and how; its payload, which may be large and may hold presigned URLs, stays
-    where it is until the task reads it.
+    The event says that the run ended, and how. Its payload, which may be large and may hold presigned URLs, stays
+    where it is until the task reads it; only the small one of a polled agent run comes along, to save a request.
 
     :param run_id: The vendor's id of the run; None: it is looked for by ``ref``.
     :param conn_id: The Airflow connection.
@@ -82,8 +82,9 @@ class RunTrigger(BaseTrigger):
         """
         Wait, and yield one event.
 
-        :return: ``{"run_id", "word", "by_webhook"}`` of the end; or ``{"timeout": <last status word>}``; or
-            ``{"error": <message>, "permanent": <bool>}``; each with ``ref``, ``told`` and ``started_at``.
+        :return: ``{"run_id", "word", "by_webhook"}`` of the end, perhaps with ``payload``; or
+            ``{"timeout": <last status word>}``; or ``{"error": <message>, "permanent": <bool>}``; each with ``ref``,
+            ``told`` and ``started_at``.
         """
         import asyncio
         import time
@@ -113,7 +114,7 @@ class RunTrigger(BaseTrigger):
         except NenoaError as error:
             event |= {"error": str(error), "permanent": isinstance(error, PermanentError)}
         else:
-            event |= {"run_id": ended.run_id, "word": ended.word, "by_webhook": ended.by_webhook}
+            event |= ended.to_event()
         await asyncio.sleep(settled_at - time.monotonic())
         yield TriggerEvent(event)
 

@@ -29,6 +29,7 @@ from airflow_provider_nenoa.waiting.pace import Durations
 
 if TYPE_CHECKING:
     from airflow_provider_nenoa.hooks.base import VendorHook
+    from airflow_provider_nenoa.runs import Run
 
 T = TypeVar("T")
 
@@ -157,7 +158,9 @@ class Channel:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def tell(self, run_id: str, word: str, *, ref: str | None = None, by_webhook: bool) -> list[Watched]:
+    def tell(
+        self, run_id: str, word: str, *, ref: str | None = None, by_webhook: bool, run: Run | None = None
+    ) -> list[Watched]:
         """
         Take what a source learnt about a run, whoever waits for it or nobody.
 
@@ -165,6 +168,7 @@ class Channel:
         :param word: The vendor's status word.
         :param ref: Our token, if it is known.
         :param by_webhook: Whether our receiver has the payload.
+        :param run: The run with its payload, where that may be handed over.
         :return: Those whose wait this has ended.
         """
         keys = set(self._by_run_id.get(run_id, ()))
@@ -178,7 +182,7 @@ class Channel:
                 continue
             found = key.run_id is None
             if (status is not None and status.is_end) or found:
-                watched.ended = Ended(run_id, word, by_webhook)
+                watched.ended = Ended(run_id, word, by_webhook, run)
                 ended.append(watched)
             elif word == watched.word:
                 continue

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_nenoa.runs import Run, RunStatus, status_of
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from airflow_provider_nenoa.hooks.base import VendorHook
     from airflow_provider_nenoa.hooks.nenai import NenAIHook
     from airflow_provider_nenoa.hooks.openanalyst import OpenAnalystHook
+
+
+LARGEST_EVENT = 16_384
+"""Characters of JSON that a payload may have to travel in a trigger's event."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Kind:
     :param can_poll: Whether this connection has an endpoint to ask.
     :param poll: Asks it.
     :param announces: Whether the vendor reports the beginning of a run by webhook too, not only its end.
+    :param hands_over: Whether a small payload may travel in a trigger's event, through Airflow's database: that saves
+        asking the vendor once more. Not where it holds presigned URLs.
     :param lost_for: Seconds for which a run whose start's reply was lost is looked for by its webhooks.
     """
 
@@ -34,7 +41,19 @@ class Kind:
     can_poll: Callable[[Any], bool]
     poll: Callable[[Any, str], Run]
     announces: bool
+    hands_over: bool
     lost_for: float
+
+    def hand_over(self, run: Run) -> Run | None:
+        """Return the run if its payload may travel in a trigger's event."""
+        if not self.hands_over:
+            return None
+        try:
+            text = json.dumps(run.payload, allow_nan=False)
+        except ValueError:
+            return None
+        # PostgreSQL takes neither NaN nor the character 0 in its JSON.
+        return run if len(text) <= LARGEST_EVENT and "\\u0000" not in text else None
 
 
 def _nenai(conn_id: str, **kwargs: Any) -> NenAIHook:
@@ -56,6 +75,7 @@ WORKFLOW = Kind(
     can_poll=lambda hook: hook.run_status_path is not None,
     poll=lambda hook, run_id: hook.get_run(run_id),
     announces=True,
+    hands_over=False,
     lost_for=120.0,
 )
 AGENT = Kind(
@@ -65,6 +85,7 @@ AGENT = Kind(
     can_poll=lambda hook: True,
     poll=lambda hook, run_id: hook.get_agent_run(run_id),
     announces=False,
+    hands_over=True,
     lost_for=600.0,
 )
 QUERY = Kind(
@@ -74,6 +95,7 @@ QUERY = Kind(
     can_poll=lambda hook: True,
     poll=lambda hook, run_id: hook.get_query_results(run_id),
     announces=False,
+    hands_over=False,
     lost_for=600.0,
 )
 KINDS = {kind.name: kind for kind in (WORKFLOW, AGENT, QUERY)}
@@ -110,7 +132,18 @@ class Ended:
     run_id: str
     word: str
     by_webhook: bool
-    run: Run | None = None
+    run: Run | None = field(default=None, compare=False)
+
+    @classmethod
+    def from_event(cls, event: dict[str, Any]) -> Ended:
+        """Read what `to_event` wrote."""
+        run = Run(event["run_id"], event["word"], event["payload"]) if "payload" in event else None
+        return cls(event["run_id"], event["word"], event["by_webhook"], run)
+
+    def to_event(self) -> dict[str, Any]:
+        """Return what a trigger's event says."""
+        event = {"run_id": self.run_id, "word": self.word, "by_webhook": self.by_webhook}
+        return event if self.run is None else {**event, "payload": self.run.payload}
 
     @property
     def status(self) -> RunStatus:

@@ -114,14 +114,16 @@ class PollSource:
             self._take(watched, run)
 
     def _take(self, watched: Watched, run: Run) -> None:
-        self._channel.tell(run.run_id, run.word, by_webhook=False)
+        handed_over = KINDS[watched.key.kind].hand_over(run) if run.status.is_end else None
+        self._channel.tell(run.run_id, run.word, by_webhook=False, run=handed_over)
         now = time.time()
         if watched.ended is None:
             watched.asked_at = now
             self._plan(watched, self._interval(watched))
             return
         self._budget.found_end()
-        self._budget.spend_elsewhere()  # the task will read the result
+        if handed_over is None:
+            self._budget.spend_elsewhere()  # the task will read the result
         if watched.asked_at is not None:
             # It ended somewhere between the last two polls.
             self._channel.hub.durations(watched.key).learn((watched.asked_at + now) / 2 - watched.started_at)
