@@ -112,7 +112,6 @@ class Case:
 # A look that finds nothing is over when the operator's timeout is.
 SHORT_LOOK = {"timeout": 8.0}
 RESTART = {**SHORT_LOOK, "on_lost_start": "restart"}
-ALL = tuple((kind, mode) for kind in KINDS for mode in MODES)
 
 
 def by_kind(openanalyst: Outcome, workflow: Outcome) -> dict[str, Outcome]:
@@ -154,20 +153,20 @@ KILLED = [
         "after the vendor acted, before the reply was read",
         ADOPTED,
         stage={"dies": "reply unread"},
-        quick=(("agent", "deferrable"), ("workflow", "blocking"), ("query", "deferrable")),
+        quick=(("agent", "deferrable"), ("query", "blocking")),
     ),
     Situation(
         "after the reply was read, before the id was noted down",
         ADOPTED,
         stage={"dies": "not remembered"},
-        quick=(("query", "blocking"),),
+        quick=(("workflow", "blocking"),),
     ),
     Situation(
         "after the id was noted down, before the waiting began",
         ADOPTED,
         stage={"dies": "remembered", "seconds": None},
         after=end_when_adopted,
-        quick=(("agent", "deferrable"), ("workflow", "deferrable")),
+        quick=(("workflow", "deferrable"),),
     ),
     Situation(
         "after the id was noted down; the run ends before the next attempt",
@@ -180,7 +179,7 @@ KILLED = [
         modes=("blocking",),
         stage={"seconds": None},
         after=kill_while_waiting,
-        quick=(("agent", "blocking"), ("workflow", "blocking")),
+        quick=(("agent", "blocking"),),
     ),
     Situation(
         "while the task waits, together with the worker that supervises it",
@@ -251,7 +250,7 @@ STARTS = [
             quick=quick,
         )
         for words, kind, fault, quick in (
-            ("the connection breaks", "drop_after", {}, (("agent", "deferrable"), ("workflow", "blocking"))),
+            ("the connection breaks", "drop_after", {}, (("agent", "deferrable"),)),
             ("the connection breaks within the reply", "drop_body", {}, ()),
             ("500", "status", {"status": 500}, ()),
             ("502", "status", {"status": 502}, (("query", "deferrable"),)),
@@ -373,7 +372,7 @@ POLLS = [
         ONCE,
         stage={"told": False, "seconds": 3.0},
         before=faulty_questions(kind, fault),
-        quick=(("agent", "deferrable"), ("query", "blocking")) if words in ("500", "truncated replies") else (),
+        quick={"500": (("agent", "deferrable"),), "truncated replies": (("query", "blocking"),)}.get(words, ()),
     )
     for words, kind, fault in TROUBLES
 ]
@@ -560,7 +559,7 @@ DISASTERS = [
         modes=("deferrable",),
         stage=ENDLESS,
         disaster=end_without_triggerer,
-        quick=ALL,
+        quick=(("agent", "deferrable"), ("workflow", "deferrable")),
     ),
     Situation(
         "the triggerer is killed and started again; the operator's `timeout`, which counts on, passes",
@@ -584,7 +583,7 @@ DISASTERS = [
         stage=ENDLESS,
         disaster=restart_api_server,
         after=end,
-        quick=ALL,
+        quick=(("agent", "blocking"), ("query", "deferrable")),
     ),
     Situation(
         "the API server is killed; the run ends; the API server is started again",

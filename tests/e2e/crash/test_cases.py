@@ -23,8 +23,14 @@ def of_one_task() -> list[object]:
 
 
 def of_all() -> list[object]:
-    disasters = [situation for situation in SITUATIONS if situation.disaster]
-    return [pytest.param(each, id=str(each), marks=() if each.quick else pytest.mark.crash) for each in disasters]
+    found = []
+    for situation in (each for each in SITUATIONS if each.disaster):
+        for quick in (True, False):
+            cases = [case for case in situation.cases() if case.quick == quick]
+            marks = () if quick else pytest.mark.crash
+            if cases:
+                found.append(pytest.param(situation, cases, id=f"{situation}: {len(cases)} cases", marks=marks))
+    return found
 
 
 @pytest.mark.parametrize("case", of_one_task())
@@ -33,9 +39,10 @@ def test_case(case: Case, played: dict[Case, Future[Outcome]], document: Callabl
 
 
 # The cases above are over when this begins: each of them was waited for.
-@pytest.mark.parametrize("situation", of_all())
-def test_disaster(situation: Situation, airflow: LocalAirflow, document: Callable[[Case, Outcome], None]) -> None:
-    cases = situation.cases()
+@pytest.mark.parametrize(("situation", "cases"), of_all())
+def test_disaster(
+    situation: Situation, cases: list[Case], airflow: LocalAirflow, document: Callable[[Case, Outcome], None]
+) -> None:
     with ExitStack() as stages, ThreadPoolExecutor(len(cases)) as pool:
         played = [(case, stages.enter_context(case.stage(airflow))) for case in cases]
         for _, stage in played:
