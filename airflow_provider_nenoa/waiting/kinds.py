@@ -31,7 +31,7 @@ class Kind:
     :param poll: Asks it.
     :param announces: Whether the vendor reports the beginning of a run by webhook too, not only its end.
     :param hands_over: Whether a small payload may travel in a trigger's event, through Airflow's database: that saves
-        asking the vendor once more. Not where it holds presigned URLs.
+        asking the vendor once more. Never one that holds a URL, which may be presigned.
     :param lost_for: Seconds for which a run whose start's reply was lost is looked for by its webhooks.
     """
 
@@ -52,8 +52,10 @@ class Kind:
             text = json.dumps(run.payload, allow_nan=False)
         except ValueError:
             return None
-        # PostgreSQL takes neither NaN nor the character 0 in its JSON.
-        return run if len(text) <= LARGEST_EVENT and "\\u0000" not in text else None
+        # PostgreSQL takes neither NaN nor the character 0 in its JSON. Airflow logs events, and a URL may be a presigned
+        # one, which is a secret.
+        may_travel = len(text) <= LARGEST_EVENT and "\\u0000" not in text and "://" not in text
+        return run if may_travel else None
 
 
 def _nenai(conn_id: str, **kwargs: Any) -> NenAIHook:

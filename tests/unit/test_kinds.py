@@ -23,10 +23,15 @@ def test_the_small_payload_of_an_agent_run_is_handed_over() -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [{"result": "x" * LARGEST_EVENT}, {"result": math.nan}, {"result": "\0"}],
-    ids=["large", "not JSON", "not JSON for PostgreSQL"],
+    [
+        {"result": "x" * LARGEST_EVENT},
+        {"result": math.nan},
+        {"result": "\0"},
+        {"result": {"files": [{"url": "https://files.example.com/a?X-Amz-Signature=b"}]}},
+    ],
+    ids=["large", "not JSON", "not JSON for PostgreSQL", "a URL"],
 )
-def test_what_the_database_would_not_take_well_is_not_handed_over(payload: dict[str, Any]) -> None:
+def test_what_the_database_or_the_log_should_not_have_is_not_handed_over(payload: dict[str, Any]) -> None:
     assert AGENT.hand_over(Run("r", "completed", payload)) is None
 
 
