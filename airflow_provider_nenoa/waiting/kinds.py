@@ -52,8 +52,8 @@ class Kind:
             text = json.dumps(run.payload, allow_nan=False)
         except ValueError:
             return None
-        # PostgreSQL takes neither NaN nor the character 0 in its JSON. Airflow logs events, and a URL may be a presigned
-        # one, which is a secret.
+        # PostgreSQL takes neither NaN nor the character 0 in its JSON. Airflow logs events, and a URL may be presigned,
+        # which makes it a secret.
         may_travel = len(text) <= LARGEST_EVENT and "\\u0000" not in text and "://" not in text
         return run if may_travel else None
 
