@@ -115,7 +115,7 @@ async def fire(trigger: RunTrigger) -> dict[str, Any]:
 def test_it_fires_when_a_webhook_tells_of_the_end() -> None:
     async def main() -> None:
         receiver = FakeReceiver()
-        with vendors(FakeVendor(), receiver):
+        with vendors(FakeVendor(can_be_polled=False), receiver):
             firing = asyncio.ensure_future(fire(OpenAnalystAgentRunTrigger("r", told=True, started_at=1.0, ref="ref")))
             await asyncio.sleep(100)
             receiver.deliver("r", "completed")
@@ -147,7 +147,7 @@ def test_it_finds_a_run_by_its_ref() -> None:
     async def main() -> None:
         receiver = FakeReceiver()
         receiver.deliver("found", "processing", "ref")
-        with vendors(FakeVendor(), receiver):
+        with vendors(FakeVendor(can_be_polled=False), receiver):
             event = await fire(OpenAnalystAgentRunTrigger(None, told=True, ref="ref"))
         assert (event["run_id"], event["word"], event["ref"]) == ("found", "processing", "ref")
 
