@@ -168,7 +168,7 @@ class RunOperator(BaseOperator):
         if "error" in event:
             raise (PermanentError if event["permanent"] else NenoaError)(event["error"])
         if "timeout" in event:
-            raise self._timed_out(note, event["timeout"])
+            return self._look_once_more(context, note, event["timeout"])
         return self._ended(context, note, Ended.from_event(event))
 
     def execute_found(self, context: Context, event: dict[str, Any], note: dict[str, Any], inherited: bool) -> Any:
@@ -262,6 +262,20 @@ class RunOperator(BaseOperator):
         from airflow_provider_nenoa.waiting import asking
 
         return self._conclude(context, note, asking.read(self.hook, self._key(note), ended))
+
+    def _look_once_more(self, context: Context, note: Note, word: str) -> Any:
+        """Ask before giving up: the run may have ended while no triggerer ran."""
+        from airflow_provider_nenoa.waiting import asking
+
+        words = [word]
+        try:
+            ended = asking.ask(self.hook, self._key(note), on_word=words.append)
+        except asking.TRANSIENT as error:
+            self.log.warning("%s", error)
+            ended = None
+        if ended is None:
+            raise self._timed_out(note, words[-1])
+        return self._ended(context, note, ended)
 
     def _conclude(self, context: Context, note: Note, run: Run) -> Any:
         memory = memory_of(context, self.durable)

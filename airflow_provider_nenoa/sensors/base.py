@@ -117,7 +117,10 @@ class RunSensor(BaseSensorOperator):
         if "error" in event:
             raise (PermanentError if event["permanent"] else NenoaError)(event["error"])
         if "timeout" in event:
-            raise self._timed_out(event["timeout"])
+            # It may have ended while no triggerer ran.
+            if (ended := self._ask()) is not None:
+                return self._result(self._hook(), ended)
+            raise self._timed_out(self._word or event["timeout"])
         return self._result(self._hook(), Ended.from_event(event))
 
     def _ask(self) -> Ended | None:

@@ -381,6 +381,24 @@ def test_a_trigger_that_another_triggerer_takes_over(told: None, emulator: Emula
     assert (again.deadline, again.started_at, again.told) == (first.deadline, first.started_at, first.told)
 
 
+@pytest.mark.parametrize("way", ["told", "polled"])
+def test_a_run_that_ended_in_time_while_no_triggerer_ran(
+    request: pytest.FixtureRequest, emulator: Emulator, job: Job, way: str
+) -> None:
+    request.getfixturevalue(way)
+    task = job.task(deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.make().execute(task.context)
+    wait_until(lambda: emulator.control.runs()[0]["ended"])
+    if way == "told":
+        wait_until(lambda: any(each["status"] != "processing" for each in emulator.control.deliveries()))
+    deferred.value.trigger.deadline = time.time()  # type: ignore[attr-defined]
+    result = task.resume(deferred.value)
+    assert "timeout" in task.events[0]
+    result_of(job, emulator.control.runs()[0]["id"], result)
+    assert job.started(emulator) == 1
+
+
 def test_an_earlier_run_that_failed_is_not_gone_on_with(
     polled: None, emulator: Emulator, job: Job, deferrable: bool
 ) -> None:

@@ -169,7 +169,7 @@ def test_an_unknown_word_is_told_once_and_named_by_the_timeout(
         run_to_the_end(wait.task(run_id, timeout=0.2, **mode))
     assert requests_to(emulator)[wait.path] > 2
     warnings = [line for line in logged.text.splitlines() if "no word we know" in line and "WARN" in line.upper()]
-    assert len(warnings) == (2 if mode else 1), "in the task, and in the trigger"
+    assert len(warnings) == (3 if mode else 1), "once in each process: task, triggerer, task"
 
 
 def test_soft_fail(emulator: Emulator, wait: Wait) -> None:
@@ -336,6 +336,13 @@ def test_what_one_would_template_is_templated(wait: Wait) -> None:
     sensor = wait.sensor(task_id="t", **{wait.id_key: "r"})
     conn_id = "nenai_conn_id" if wait.kind == "workflow" else "openanalyst_conn_id"
     assert set(sensor.template_fields) == {wait.id_key, conn_id}
+
+
+def test_a_run_that_ended_in_time_while_no_triggerer_ran(emulator: Emulator, wait: Wait) -> None:
+    run_id = wait.start()
+    emulator.control.finish(run_id)
+    sensor = wait.sensor(task_id="t", **{wait.id_key: run_id})
+    assert sensor.execute_complete({}, {"timeout": ""})["status"] == wait.success  # type: ignore[typeddict-item]
 
 
 @pytest.mark.parametrize(("permanent", "error"), [(True, PermanentError), (False, NenoaError)])
