@@ -65,11 +65,11 @@ class AirflowApi:
         response.raise_for_status()
         return response.json()
 
-    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, timeout: float = 60) -> DagRun:
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, timeout: float = 120) -> DagRun:
         """
         Start a run of a DAG, waiting until its file is parsed, and unpausing it.
 
-        :param timeout: Seconds to wait for the DAG to appear (default 60).
+        :param timeout: Seconds to wait for the DAG to appear (default 120).
         :raises TimeoutError: It did not; the message has the import errors.
         """
         wait_until(
@@ -159,22 +159,22 @@ class DagRun:
         """Mark a task as ``success`` or ``failed``, as a person does in the UI."""
         self.api.request("PATCH", f"{self.path}/taskInstances/{task_id}", json={"new_state": state})
 
-    def wait(self, timeout: float = 120) -> str:
+    def wait(self, timeout: float = 300) -> str:
         """
         Wait until the run has ended and return its state.
 
-        :param timeout: Seconds (default 120).
+        :param timeout: Seconds (default 300).
         :raises TimeoutError: With the state of each task.
         """
         wait_until(lambda: self.state in ENDS, timeout, lambda: f"{self.dag_id} has not ended: {self.states()}")
         return self.state
 
-    def expect(self, state: str = "success", timeout: float = 120) -> None:
+    def expect(self, state: str = "success", timeout: float = 300) -> None:
         """
         Wait until the run has ended, and fail with the logs of its failed tasks if it did not end in ``state``.
 
         :raises AssertionError: It ended otherwise.
-        :raises TimeoutError: It did not end within ``timeout`` seconds (default 120).
+        :raises TimeoutError: It did not end within ``timeout`` seconds (default 300).
         """
         if self.wait(timeout) != state:
             raise AssertionError(f"{self.dag_id} did not end in {state}: {self.states()}\n\n{self.failures()}")
@@ -188,7 +188,7 @@ class DagRun:
                 logs.append("\n".join([f"--- {_label(task)}, try {task['try_number']}", *map(_for_people, entries)]))
         return "\n\n".join(logs)
 
-    def wait_for(self, task_id: str, *states: str, timeout: float = 60) -> dict[str, Any]:
+    def wait_for(self, task_id: str, *states: str, timeout: float = 120) -> dict[str, Any]:
         """Wait until a task is in one of ``states`` and return it; raise TimeoutError after ``timeout`` seconds."""
         seen: dict[str, Any] = {}
 

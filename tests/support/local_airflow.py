@@ -220,8 +220,8 @@ class LocalAirflow:
                     found[title[1]] = process
         return found
 
-    def wait_healthy(self, name: str, timeout: float = 60) -> None:
-        """Wait until a component has said that it is well since it was started."""
+    def wait_healthy(self, name: str, timeout: float = 180) -> None:
+        """Wait until a component has said that it is well since it was started (at most 180 s)."""
         kind = _kind(name)
         if kind == "api-server":
             self._await(name, lambda: _answers(self.api), timeout)
@@ -247,7 +247,7 @@ class LocalAirflow:
             )
         self._components[name] = _Component(name, command, process, started)
 
-    def _await(self, name: str, condition: Any, timeout: float = 60) -> None:
+    def _await(self, name: str, condition: Any, timeout: float = 180) -> None:
         process = self._components[name].process
         log = self.logs / f"{name}.log"
 
