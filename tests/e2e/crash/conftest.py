@@ -65,5 +65,6 @@ def played(request: pytest.FixtureRequest, airflow: LocalAirflow) -> Iterator[di
     """The outcomes of all cases that were selected; they are played from the moment when the first is asked for."""
     selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     pool = ThreadPoolExecutor(AT_ONCE)
-    yield {each["case"]: pool.submit(each["case"].play, airflow) for each in selected if "case" in each}
+    cases = [case for each in selected if isinstance(case := each.get("case"), Case)]
+    yield {case: pool.submit(case.play, airflow) for case in cases}
     pool.shutdown(cancel_futures=True)
