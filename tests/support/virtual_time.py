@@ -12,6 +12,9 @@ from unittest import mock
 
 T = TypeVar("T")
 
+RESOLUTION = 1e-9
+"""Seconds that every turn of the loop takes."""
+
 EPOCH = 1_800_000_000.0
 """What `time.time` says at the beginning."""
 LONGEST = 40 * 86_400.0
@@ -26,7 +29,8 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or self.loop.now > LONGEST:
             raise RuntimeError("Nothing can happen any more: every task waits for another one.")
-        self.loop.now += max(0.0, timeout)
+        # A timer may come early by the clock's resolution: who then waits for the rest must not wait for ever.
+        self.loop.now += max(RESOLUTION, timeout)
         return super().select(0)
 
 
