@@ -149,6 +149,10 @@ class RunOperator(BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a deferral; where Airflow itself gave the trigger up, say what that means for the run."""
+        next_kwargs = dict(next_kwargs or {})
+        attempt = context["ti"].try_number
+        if next_kwargs.pop("attempt", attempt) != attempt:
+            return self.execute(context)  # Airflow 3.0 resumes a retry as it resumed the attempt before
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
@@ -171,14 +175,14 @@ class RunOperator(BaseOperator):
             return self._look_once_more(context, note, event["timeout"])
         return self._ended(context, note, Ended.from_event(event))
 
-    def execute_found(self, context: Context, event: dict[str, Any], note: dict[str, Any], inherited: bool) -> Any:
+    def execute_found(self, context: Context, event: dict[str, Any], lost: dict[str, Any], inherited: bool) -> Any:
         """Go on after the trigger looked for a run whose start's reply was lost."""
-        lost = Note(**note)
+        note = Note(**lost)
         if "error" in event:
             raise (PermanentError if event["permanent"] else NenoaError)(event["error"])
         if "timeout" in event:
-            return self._not_found(context, lost, inherited)
-        return self._found(context, replace(lost, run_id=event["run_id"]), inherited)
+            return self._not_found(context, note, inherited)
+        return self._found(context, replace(note, run_id=event["run_id"]), inherited)
 
     def on_kill(self) -> None:
         """Say that the remote run goes on: neither vendor's API can cancel one."""
@@ -251,7 +255,7 @@ class RunOperator(BaseOperator):
             return note.run_id
         deadline = time.time() + self._patience()
         if self.deferrable:
-            self._defer(note, deadline, "execute_complete")
+            self._defer(context, note, deadline, "execute_complete")
         try:
             ended = asking.wait(self.hook, self._key(note), **self._wait_arguments(note, deadline))
         except DeadlinePassed as passed:
@@ -303,7 +307,7 @@ class RunOperator(BaseOperator):
             return self._not_found(context, note, inherited)
         self.log.info("Looking for it by its webhook, until %.0f s after it was sent.", lost_for)
         if self.deferrable:
-            self._defer(note, deadline, "execute_found", {"note": asdict(note), "inherited": inherited})
+            self._defer(context, note, deadline, "execute_found", lost=asdict(note), inherited=inherited)
         try:
             ended = asking.wait(self.hook, self._key(note), **self._wait_arguments(note, deadline))
         except DeadlinePassed:
@@ -372,7 +376,7 @@ class RunOperator(BaseOperator):
             return None
         return url
 
-    def _defer(self, note: Note, deadline: float, method_name: str, kwargs: dict[str, Any] | None = None) -> None:
+    def _defer(self, context: Context, note: Note, deadline: float, method_name: str, **kwargs: Any) -> None:
         self.defer(
             trigger=self.make_trigger(
                 note.run_id,
@@ -383,7 +387,7 @@ class RunOperator(BaseOperator):
                 ref=note.ref,
             ),
             method_name=method_name,
-            kwargs=kwargs,
+            kwargs={"attempt": context["ti"].try_number, **kwargs},
             timeout=timedelta(seconds=deadline - time.time() + GRACE),
         )
 

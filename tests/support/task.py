@@ -98,7 +98,7 @@ class Task:
             event = json.loads(json.dumps(asyncio.run(self._fire(class_path, arguments))))
             self.events.append(event)
             try:
-                return getattr(self.make(), deferred.method_name)(self.context, event=event, **kwargs)
+                return self.make().resume_execution(deferred.method_name, {"event": event, **kwargs}, self.context)
             except TaskDeferred as again:
                 deferred = again
 

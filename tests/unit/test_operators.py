@@ -12,7 +12,7 @@ from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_nenoa import compat
 from airflow_provider_nenoa.emulator import Emulator
-from airflow_provider_nenoa.exceptions import AirflowFailException, InvalidArgument, InvalidConnection
+from airflow_provider_nenoa.exceptions import AirflowFailException, InvalidArgument, InvalidConnection, RunTimeout
 from airflow_provider_nenoa.operators.base import RunOperator, positive_seconds
 from airflow_provider_nenoa.operators.nenai import NenAIRunWorkflowOperator
 from airflow_provider_nenoa.operators.openanalyst import (
@@ -262,6 +262,41 @@ def test_who_is_ended_says_that_the_run_goes_on(emulator: Emulator, openanalyst:
 def test_the_link_of_a_workflow_run_is_told(emulator: Emulator, nenai: str, logged: Logged) -> None:
     run_id = Task(lambda: workflow(wait_for_completion=False), StateStore()).attempt()
     assert f"Started NenAI workflow run {run_id} (https://app.getnen.ai/runs/{run_id})" in logged.text
+
+
+# Being resumed
+
+
+def deferred_by(operator: RunOperator, context: Any) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    return deferred.value
+
+
+def test_a_retry_is_not_resumed_with_the_event_of_the_attempt_before(emulator: Emulator, openanalyst: str) -> None:
+    """As Airflow 3.0 does."""
+    emulator.control.settings(agent={"seconds": None})
+    task = Task(lambda: agent(deferrable=True), StateStore())
+    deferred = deferred_by(agent(deferrable=True), task.context)
+    (run,) = emulator.control.runs()
+    event = {"run_id": run["id"], "ref": None, "told": False, "started_at": 0.0, "timeout": "running"}
+    resume = {"event": event, **(deferred.kwargs or {})}
+
+    with pytest.raises(RunTimeout):
+        agent(deferrable=True).resume_execution("execute_complete", resume, task.context)
+    task.ti.try_number += 1
+    with pytest.raises(TaskDeferred) as again:
+        agent(deferrable=True).resume_execution("execute_complete", resume, task.context)
+    assert again.value.trigger.run_id == run["id"]  # type: ignore[attr-defined]
+
+
+def test_airflow_itself_ends_the_wait(emulator: Emulator, openanalyst: str) -> None:
+    emulator.control.settings(agent={"seconds": None})
+    task = Task(lambda: agent(deferrable=True), StateStore())
+    deferred_by(agent(deferrable=True), task.context)
+    (run,) = emulator.control.runs()
+    with pytest.raises(RunTimeout, match=rf"agent run {run['id']} goes on; the next attempt .* a triggerer runs"):
+        agent(deferrable=True).resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
 
 
 # Lists, ready for `.expand()`
