@@ -159,19 +159,27 @@ class Channel:
         await asyncio.gather(self._task, return_exceptions=True)
 
     def tell(
-        self, run_id: str, word: str, *, ref: str | None = None, by_webhook: bool, run: Run | None = None
+        self,
+        run_id: str,
+        word: str,
+        *,
+        kind: str | None = None,
+        ref: str | None = None,
+        by_webhook: bool,
+        run: Run | None = None,
     ) -> list[Watched]:
         """
         Take what a source learnt about a run, whoever waits for it or nobody.
 
         :param run_id: The vendor's id.
         :param word: The vendor's status word.
+        :param kind: The name of the run's `Kind`, if it is known: ids are unique within a kind only.
         :param ref: Our token, if it is known.
         :param by_webhook: Whether our receiver has the payload.
         :param run: The run with its payload, where that may be handed over.
         :return: Those whose wait this has ended.
         """
-        keys = set(self._by_run_id.get(run_id, ()))
+        keys = {key for key in self._by_run_id.get(run_id, ()) if kind in (None, key.kind)}
         if ref is not None and ref in self._by_ref:
             keys.add(self._by_ref[ref])
         status = status_of(word)

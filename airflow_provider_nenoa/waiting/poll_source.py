@@ -115,7 +115,7 @@ class PollSource:
 
     def _take(self, watched: Watched, run: Run) -> None:
         handed_over = KINDS[watched.key.kind].hand_over(run) if run.status.is_end else None
-        self._channel.tell(run.run_id, run.word, by_webhook=False, run=handed_over)
+        self._channel.tell(run.run_id, run.word, kind=watched.key.kind, by_webhook=False, run=handed_over)
         now = time.time()
         if watched.ended is None:
             watched.asked_at = now

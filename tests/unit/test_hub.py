@@ -228,6 +228,21 @@ def test_a_run_is_polled_until_it_ends() -> None:
     run(main)
 
 
+def test_a_poll_tells_nothing_of_another_kind_of_run_with_the_same_id() -> None:
+    async def main(hub: Hub) -> None:
+        vendor = FakeVendor({"r": ["completed", "running", "failed"]})
+        with vendors(vendor):
+            agent = wait_for(hub, kind="agent", poll_interval=10)
+            query = wait_for(hub, kind="query", poll_interval=20)
+            assert await asyncio.gather(agent, query) == [
+                Ended("r", "completed", by_webhook=False),
+                Ended("r", "failed", by_webhook=False),
+            ]
+        assert vendor.polls == ["r", "r", "r"]
+
+    run(main)
+
+
 def test_a_run_that_is_told_of_is_polled_rarely() -> None:
     async def main(hub: Hub) -> None:
         vendor = FakeVendor({"r": ["running", "running", "completed"]})
