@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidReply
+from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidReply, ResultRefused
 from airflow_provider_nenoa.storage import NewFile, Place, StoredFile
 
 if TYPE_CHECKING:
@@ -57,10 +57,8 @@ def table_of(payload: Mapping[str, Any]) -> Table | None:
     :return: The table; None if the payload has no rows.
     :raises InvalidReply: The rows are not objects.
     """
-    for part in (payload, payload.get("result")):
-        if isinstance(part, dict) and "rows" in part:
-            break
-    else:
+    part = _part_with_rows(payload)
+    if part is None:
         return None
     rows: list[dict[str, Any]] = part["rows"] or []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -72,6 +70,28 @@ def table_of(payload: Mapping[str, Any]) -> Table | None:
             columns |= dict.fromkeys(row)
     row_count = part.get("row_count")
     return Table(list(columns), rows, row_count if isinstance(row_count, int) else len(rows))
+
+
+def count_of(payload: Mapping[str, Any]) -> int:
+    """Count the rows in a payload about a query that has ended, whatever they look like."""
+    part = _part_with_rows(payload)
+    return len(part["rows"]) if part is not None and isinstance(part["rows"], list) else 0
+
+
+def check_fit_for_xcom(count: int, max_xcom_rows: int) -> None:
+    """
+    Check that rows may be returned by a task.
+
+    :param count: How many there are.
+    :param max_xcom_rows: How many may be.
+    :raises ResultRefused: There are too many.
+    """
+    if count > max_xcom_rows:
+        raise ResultRefused(
+            f"The query has {count:,} rows, more than max_xcom_rows = {max_xcom_rows:,}: too many for XCom, which goes "
+            "through Airflow's database. Set output_path of OpenAnalystExecuteQueryOperator to store them in a file "
+            "instead."
+        )
 
 
 def format_of(output_path: str, output_format: str | None) -> str:
@@ -139,6 +159,13 @@ def write_object(value: Mapping[str, Any], output_path: str, name: str) -> Store
     with NewFile(Place(output_path).file_or_in(f"{name}.json"), name) as file:
         file.write(_bytes(json.dumps(value, ensure_ascii=False, indent=2) + "\n"))
     return file.stored
+
+
+def _part_with_rows(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    for part in (payload, payload.get("result")):
+        if isinstance(part, dict) and "rows" in part:
+            return part
+    return None
 
 
 def _write_jsonl(table: Table, file: NewFile) -> None:

@@ -190,7 +190,7 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
 
     def finish(self, run: Run, context: Context) -> dict[str, Any]:
         """Store or return the rows; a webhook may have told the end without them."""
-        from airflow_provider_nenoa.rows import table_of, write_table
+        from airflow_provider_nenoa.rows import check_fit_for_xcom, table_of, write_table
 
         hook: OpenAnalystHook = self.hook  # type: ignore[assignment]
         table = table_of(run.payload) or table_of(hook.get_query_results(run.run_id).payload)
@@ -202,12 +202,11 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
         result: dict[str, Any] = {"columns": table.columns, "row_count": table.row_count}
         if self.output_path:
             return result | {"files": [write_table(table, self.output_path, self.output_format)]}
-        if count > self.max_xcom_rows:
+        try:
+            check_fit_for_xcom(count, self.max_xcom_rows)
+        except ResultRefused:
             memory_of(context, self.durable).forget()  # or the query could not be changed
-            raise ResultRefused(
-                f"The query has {count:,} rows, more than max_xcom_rows = {self.max_xcom_rows:,}: too many for XCom, "
-                "which goes through Airflow's database. Set output_path to store them in a file instead."
-            )
+            raise
         return result | {"rows": table.rows}
 
     def make_trigger(self, run_id: str | None, **kwargs: Any) -> RunTrigger:

@@ -18,7 +18,7 @@ from airflow_provider_nenoa.exceptions import (
     SensorTimeout,
 )
 from airflow_provider_nenoa.operators.base import GRACE, default_deferrable, positive_seconds
-from airflow_provider_nenoa.runs import RunStatus, status_of
+from airflow_provider_nenoa.runs import Run, RunStatus, status_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -73,6 +73,10 @@ class RunSensor(BaseSensorOperator):
     @abstractmethod
     def make_trigger(self, **kwargs: Any) -> RunTrigger:
         """Make the trigger that waits for the run; ``kwargs`` are those of `RunTrigger`."""
+
+    def finish(self, run: Run) -> dict[str, Any]:
+        """Return the task's result for a run that has succeeded."""
+        return {self.id_key: run.run_id, "status": run.word, "result": run.payload}
 
     @property
     def kind(self) -> Kind:
@@ -148,7 +152,7 @@ class RunSensor(BaseSensorOperator):
         if run.status is not RunStatus.SUCCESS:
             raise RunFailed(f"{self._the_run()} ended in '{run.word}': {run.error or 'no reason was given'}")
         self.log.info("%s ended in '%s'.", self._the_run(), run.word)
-        return {self.id_key: run.run_id, "status": run.word, "result": run.payload}
+        return self.finish(run)
 
     def _timed_out(self, word: str) -> SensorTimeout:
         last = f"its last known status is '{word}'" if word else "nothing was heard of its status"

@@ -9,6 +9,7 @@ from airflow_provider_nenoa.sensors.base import RunSensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_provider_nenoa.runs import Run
     from airflow_provider_nenoa.triggers.base import RunTrigger
 
 
@@ -49,6 +50,8 @@ class OpenAnalystQuerySensor(RunSensor):
 
     :param query_id: The ``id`` of the query, for example from an `OpenAnalystExecuteQueryOperator` with
         ``wait_for_completion=False``. (templated)
+    :param max_xcom_rows: How many rows may be returned through XCom, which goes through Airflow's database. Default
+        1,000.
     :param openanalyst_conn_id: The connection. Default ``openanalyst_default``. (templated)
     :param kwargs: ``deferrable`` and ``poll_interval`` of `RunSensor`, and those of every sensor.
     """
@@ -58,10 +61,25 @@ class OpenAnalystQuerySensor(RunSensor):
     conn_key = "openanalyst_conn_id"
     template_fields: Sequence[str] = ("query_id", "openanalyst_conn_id")
 
-    def __init__(self, *, query_id: str, openanalyst_conn_id: str = "openanalyst_default", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        query_id: str,
+        max_xcom_rows: int = 1_000,
+        openanalyst_conn_id: str = "openanalyst_default",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.query_id = query_id
+        self.max_xcom_rows = max_xcom_rows
         self.openanalyst_conn_id = openanalyst_conn_id
+
+    def finish(self, run: Run) -> dict[str, Any]:
+        """Return what OpenAnalyst sent, unless that is too much."""
+        from airflow_provider_nenoa.rows import check_fit_for_xcom, count_of
+
+        check_fit_for_xcom(count_of(run.payload), self.max_xcom_rows)
+        return super().finish(run)
 
     def make_trigger(self, **kwargs: Any) -> RunTrigger:
         """Make the trigger that waits for the query."""

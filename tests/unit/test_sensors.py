@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -20,11 +21,13 @@ from airflow_provider_nenoa.exceptions import (
     NotFound,
     PermanentError,
     ReceiverUnavailable,
+    ResultRefused,
     RunFailed,
     SensorTimeout,
 )
 from airflow_provider_nenoa.hooks.nenai import NenAIHook
 from airflow_provider_nenoa.hooks.openanalyst import OpenAnalystHook
+from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.sensors.base import RunSensor
 from airflow_provider_nenoa.sensors.nenai import NenAIWorkflowRunSensor
 from airflow_provider_nenoa.sensors.openanalyst import OpenAnalystAgentRunSensor, OpenAnalystQuerySensor
@@ -244,7 +247,6 @@ def receiver(emulator: Emulator, connect: Callable[..., str], monkeypatch: pytes
 
 
 def stored(run_id: str, word: str) -> Any:
-    from airflow_provider_nenoa.runs import Run
     from airflow_provider_nenoa.webhooks.records import StoredRun
 
     run = Run(run_id, word, {"from": "webhook"})
@@ -303,6 +305,31 @@ def test_an_end_that_nobody_could_tell(emulator: Emulator, connect: Callable[...
     with pytest.raises(InvalidConnection, match="has no 'webhook_secret': the end of a workflow run cannot be learnt"):
         run_to_the_end(WAITS["workflow"].task("r", **mode))
     assert requests_to(emulator) == {}
+
+
+# Large results
+
+
+@pytest.mark.parametrize("payload", [{"status": "completed"}, {"status": "completed", "result": {}}])
+@pytest.mark.parametrize("row", [{"n": 1}, [1]], ids=["objects", "lists"])
+def test_rows_go_through_xcom_up_to_a_limit(payload: dict[str, Any], row: Any) -> None:
+    payload = deepcopy(payload)
+    payload.get("result", payload)["rows"] = [row] * 1_001
+    event = {"run_id": "q", "word": "completed", "by_webhook": False, "payload": payload}
+
+    def finish(**options: Any) -> Any:
+        sensor = OpenAnalystQuerySensor(task_id="t", query_id="q", openanalyst_conn_id="my_openanalyst", **options)
+        return sensor.execute_complete({}, event)  # type: ignore[typeddict-item]
+
+    with pytest.raises(ResultRefused, match=r"1,001 rows, more than max_xcom_rows = 1,000.*Set output_path"):
+        finish()
+    assert finish(max_xcom_rows=1_001)["result"] == payload
+
+
+def test_a_result_without_rows_is_none_of_the_limits_business() -> None:
+    sensor = OpenAnalystQuerySensor(task_id="t", query_id="q", max_xcom_rows=0)
+    for payload in ({"rows": None}, {"result": "SELECT"}, {}):
+        assert sensor.finish(Run("q", "completed", payload))["result"] == payload
 
 
 # Bad input
