@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from abc import abstractmethod
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
 from functools import cached_property
@@ -35,7 +36,7 @@ from airflow_provider_nenoa.operators.memory import Note, memory_of
 from airflow_provider_nenoa.runs import Run, RunStatus, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow.sdk import Context
 
@@ -139,13 +140,14 @@ class RunOperator(BaseOperator):
         """Adopt the run of an earlier attempt, or start one; then wait for it and finish."""
         self._began = time.monotonic()
         self.check()
-        note = memory_of(context, self.durable).recall()
-        if note is None:
-            return self._start(context)
-        if note.run_id is None:
-            self.log.warning("An earlier attempt sent a start and did not see the reply.")
-            return self._look_for(context, note, inherited=True)
-        return self._adopt(context, note)
+        with self._forgetting_what_is_gone(context):
+            note = memory_of(context, self.durable).recall()
+            if note is None:
+                return self._start(context)
+            if note.run_id is None:
+                self.log.warning("An earlier attempt sent a start and did not see the reply.")
+                return self._look_for(context, note, inherited=True)
+            return self._adopt(context, note)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a deferral; where Airflow itself gave the trigger up, say what that means for the run."""
@@ -154,7 +156,8 @@ class RunOperator(BaseOperator):
         if next_kwargs.pop("attempt", attempt) != attempt:
             return self.execute(context)  # Airflow 3.0 resumes a retry as it resumed the attempt before
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
+            with self._forgetting_what_is_gone(context):
+                return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
             note = memory_of(context, self.durable).recall()
             the_run = self._the_run(note.run_id) if note and note.run_id else "The remote run, if there is one,"
@@ -170,7 +173,7 @@ class RunOperator(BaseOperator):
         note = Note(event["ref"] or "", event["started_at"], event["told"], event["run_id"])
         self._run_id = note.run_id
         if "error" in event:
-            raise (PermanentError if event["permanent"] else NenoaError)(event["error"])
+            raise error_of(event)
         if "timeout" in event:
             return self._look_once_more(context, note, event["timeout"])
         return self._ended(context, note, Ended.from_event(event))
@@ -179,7 +182,7 @@ class RunOperator(BaseOperator):
         """Go on after the trigger looked for a run whose start's reply was lost."""
         note = Note(**lost)
         if "error" in event:
-            raise (PermanentError if event["permanent"] else NenoaError)(event["error"])
+            raise error_of(event)
         if "timeout" in event:
             return self._not_found(context, note, inherited)
         return self._found(context, replace(note, run_id=event["run_id"]), inherited)
@@ -228,9 +231,6 @@ class RunOperator(BaseOperator):
             ended = None
             if self.wait_for_completion:
                 ended = asking.ask(self.hook, self._key(note), on_word=self._log_status)
-        except NotFound:
-            memory.forget()  # or no later attempt could ever start anew
-            raise
         except asking.TRANSIENT as error:
             self.log.warning("%s The run of the earlier attempt is taken to be running.", error)
             ended = None
@@ -261,6 +261,15 @@ class RunOperator(BaseOperator):
         except DeadlinePassed as passed:
             raise self._timed_out(note, str(passed)) from None
         return self._ended(context, note, ended)
+
+    @contextmanager
+    def _forgetting_what_is_gone(self, context: Context) -> Iterator[None]:
+        """Where the vendor knows no such run, let whoever clears the task start anew: nobody can go on with it."""
+        try:
+            yield
+        except NotFound:
+            memory_of(context, self.durable).forget()
+            raise
 
     def _ended(self, context: Context, note: Note, ended: Ended) -> Any:
         from airflow_provider_nenoa.waiting import asking
@@ -445,6 +454,12 @@ class RunOperator(BaseOperator):
             self.log.warning("The status is %r, which is no word we know; waiting on.", word)
         else:
             self.log.info("The status is '%s'.", word)
+
+
+def error_of(event: dict[str, Any]) -> NenoaError:
+    """Return the error that a trigger's event tells of."""
+    error = NotFound if event["not_found"] else PermanentError if event["permanent"] else NenoaError
+    return error(event["error"])
 
 
 def default_deferrable() -> bool:

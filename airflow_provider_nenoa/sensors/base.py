@@ -12,12 +12,10 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow_provider_nenoa.exceptions import (
     AirflowSensorTimeout,
     InvalidArgument,
-    NenoaError,
-    PermanentError,
     RunFailed,
     SensorTimeout,
 )
-from airflow_provider_nenoa.operators.base import GRACE, default_deferrable, positive_seconds
+from airflow_provider_nenoa.operators.base import GRACE, default_deferrable, error_of, positive_seconds
 from airflow_provider_nenoa.runs import Run, RunStatus, status_of
 
 if TYPE_CHECKING:
@@ -119,7 +117,7 @@ class RunSensor(BaseSensorOperator):
         from airflow_provider_nenoa.waiting.kinds import Ended
 
         if "error" in event:
-            raise (PermanentError if event["permanent"] else NenoaError)(event["error"])
+            raise error_of(event)
         if "timeout" in event:
             # It may have ended while no triggerer ran.
             if (ended := self._ask()) is not None:

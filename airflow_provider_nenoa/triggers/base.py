@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_nenoa.exceptions import DeadlinePassed, InvalidArgument, NenoaError, PermanentError
+from airflow_provider_nenoa.exceptions import DeadlinePassed, InvalidArgument, NenoaError, NotFound, PermanentError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -83,8 +83,8 @@ class RunTrigger(BaseTrigger):
         Wait, and yield one event.
 
         :return: ``{"run_id", "word", "by_webhook"}`` of the end, perhaps with ``payload``; or
-            ``{"timeout": <last status word>}``; or ``{"error": <message>, "permanent": <bool>}``; each with ``ref``,
-            ``told`` and ``started_at``.
+            ``{"timeout": <last status word>}``; or ``{"error": <message>, "permanent": <bool>, "not_found": <whether
+            the vendor knows no such run>}``; each with ``ref``, ``told`` and ``started_at``.
         """
         import asyncio
         import time
@@ -112,7 +112,11 @@ class RunTrigger(BaseTrigger):
         except DeadlinePassed as passed:
             event["timeout"] = str(passed)
         except NenoaError as error:
-            event |= {"error": str(error), "permanent": isinstance(error, PermanentError)}
+            event |= {
+                "error": str(error),
+                "permanent": isinstance(error, PermanentError),
+                "not_found": isinstance(error, NotFound),
+            }
         else:
             event |= ended.to_event()
         await asyncio.sleep(settled_at - time.monotonic())

@@ -429,6 +429,38 @@ def test_an_earlier_run_that_is_gone(polled: None, emulator: Emulator, job: Job)
     assert job.started(emulator) == 1
 
 
+def test_a_run_that_is_gone_while_it_is_waited_for(
+    polled: None, emulator: Emulator, job: Job, deferrable: bool
+) -> None:
+    emulator.control.settings(**{job.kind: {"seconds": None}})
+    emulator.control.fault("status", method="GET", status=404)
+    task = job.task(deferrable=deferrable)
+    with pytest.raises(NotFound, match="answered 404 to GET") as caught:
+        task.attempt()
+    assert isinstance(caught.value, AirflowFailException)
+    cleared_once_it_starts_anew(task, job, emulator)
+
+
+def test_a_run_that_is_gone_when_the_time_to_wait_is_over(polled: None, emulator: Emulator, job: Job) -> None:
+    emulator.control.settings(**{job.kind: {"seconds": None}})
+    task = job.task(deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.make().execute(task.context)
+    deferred.value.trigger.deadline = time.time()  # type: ignore[attr-defined]
+    emulator.control.fault("status", method="GET", status=404)
+    with pytest.raises(NotFound):
+        task.resume(deferred.value)
+    cleared_once_it_starts_anew(task, job, emulator)
+
+
+def cleared_once_it_starts_anew(task: Task, job: Job, emulator: Emulator) -> None:
+    emulator.control.reset()  # the run is gone for good
+    emulator.control.settings(run_status_path=True, **{job.kind: {"seconds": 0.05}})
+    result = task.clear()
+    result_of(job, emulator.control.runs()[0]["id"], result)
+    assert job.started(emulator) == 1
+
+
 def test_an_earlier_run_while_the_vendor_is_down(
     polled: None, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

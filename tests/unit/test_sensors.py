@@ -372,9 +372,12 @@ def test_a_run_that_ended_in_time_while_no_triggerer_ran(emulator: Emulator, wai
     assert sensor.execute_complete({}, {"timeout": ""})["status"] == wait.success  # type: ignore[typeddict-item]
 
 
-@pytest.mark.parametrize(("permanent", "error"), [(True, PermanentError), (False, NenoaError)])
-def test_an_error_of_the_trigger(wait: Wait, permanent: bool, error: type[Exception]) -> None:
-    event = {"error": "it went wrong", "permanent": permanent}
+@pytest.mark.parametrize(
+    ("permanent", "not_found", "error"),
+    [(True, True, NotFound), (True, False, PermanentError), (False, False, NenoaError)],
+)
+def test_an_error_of_the_trigger(wait: Wait, permanent: bool, not_found: bool, error: type[Exception]) -> None:
+    event = {"error": "it went wrong", "permanent": permanent, "not_found": not_found}
     with pytest.raises(error, match="it went wrong") as caught:
         wait.sensor(task_id="t", **{wait.id_key: "r"}).execute_complete({}, event)  # type: ignore[typeddict-item]
-    assert isinstance(caught.value, AirflowFailException) is permanent
+    assert type(caught.value) is error

@@ -168,19 +168,20 @@ def test_it_gives_up_at_its_deadline(answers: list[Any], word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vendor", "message", "permanent"),
+    ("vendor", "message", "not_found"),
     [
         (FakeVendor(), "no run r", True),
-        (FakeVendor(can_be_polled=False), "has neither a 'webhook_secret'", True),
-        (FakeVendor(unreadable=lambda opened: InvalidConnection("no key")), "no key", True),
+        (FakeVendor(can_be_polled=False), "has neither a 'webhook_secret'", False),
+        (FakeVendor(unreadable=lambda opened: InvalidConnection("no key")), "no key", False),
     ],
 )
-def test_it_tells_of_an_error(vendor: FakeVendor, message: str, permanent: bool) -> None:
+def test_it_tells_of_an_error(vendor: FakeVendor, message: str, not_found: bool) -> None:
     async def main() -> None:
         with vendors(vendor):
             event = await fire(OpenAnalystAgentRunTrigger("r"))
         assert message in event["error"]
-        assert event["permanent"] is permanent
+        assert event["permanent"] is True
+        assert event["not_found"] is not_found
 
     run(main)
 

@@ -18,6 +18,7 @@ from airflow_provider_nenoa.exceptions import (
     DownloadFailed,
     InvalidArgument,
     InvalidReply,
+    NotFound,
     ResultRefused,
     ResultsExpired,
     RunFailed,
@@ -150,6 +151,13 @@ def test_expired_urls_without_a_way_to_fresh_ones_end_the_task_for_good(
     context["task_state_store"]["nenoa_run"] = "what an attempt left"
     with pytest.raises(ResultsExpired, match="expired at"):
         operator.finish(run, context)
+    assert context["task_state_store"] == {}, "who clears the task shall get another run"
+
+
+def test_a_file_that_is_gone_ends_the_task_for_good(nenai: str, emulator: Emulator, out: str, context: Any) -> None:
+    emulator.control.fault("status", path="/files/*", status=404)
+    with pytest.raises(NotFound, match="is not there"):
+        workflow(nenai, output_path=out).execute(context)
     assert context["task_state_store"] == {}, "who clears the task shall get another run"
 
 
