@@ -200,7 +200,7 @@ class VendorHook(BaseHook):
             secrets=(settings.api_key, settings.webhook_secret or ""),
             timeout=settings.timeout,
             retry_for=self.retry_for,
-            on_response=self.on_response,
+            on_response=lambda response: self.on_response(response),  # who waits has one of its own, later
         )
 
     def get_conn(self) -> HttpApi:

@@ -19,11 +19,14 @@ from airflow_provider_nenoa.exceptions import (
 )
 from airflow_provider_nenoa.http import is_loopback
 from airflow_provider_nenoa.runs import Run, status_of
+from airflow_provider_nenoa.waiting.budget import Budget
 from airflow_provider_nenoa.waiting.kinds import KINDS, Ended, Kind, RunKey
 from airflow_provider_nenoa.waiting.pace import SAFETY_INTERVAL, interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import requests
 
     from airflow_provider_nenoa.hooks.base import VendorHook
     from airflow_provider_nenoa.webhooks.client import ReceiverClient
@@ -160,6 +163,8 @@ def wait(
     """
     Wait for one run while holding the worker; the parameters are those of `Hub.wait`.
 
+    The rate limit is kept as in the hub, as far as the vendor's headers tell what others send meanwhile.
+
     :raises DeadlinePassed: With the last status word.
     :raises NenoaError: The end cannot be learnt, or the vendor does not know the run.
     """
@@ -174,6 +179,7 @@ def wait(
         return SAFETY_INTERVAL if told_of else interval(clock() - started_at, poll_interval)
 
     next_poll = clock() + pause() if can_poll else float("inf")
+    budget = _budget(hook, clock) if can_poll else None
     word, failures = "", 0
     while clock() < deadline:
         left = max(0.0, min(deadline, next_poll) - clock())
@@ -182,7 +188,11 @@ def wait(
             by_webhook = receiver is not None and left > 0
             if receiver is not None and left > 0:
                 run = _from_receiver(receiver, key, min(LONG_POLL, left))
-            elif clock() >= next_poll:
+            elif budget is not None and clock() >= next_poll:
+                if (delay := budget.delay()) > 0:
+                    next_poll = clock() + delay
+                    continue
+                budget.spend()
                 run = kind.poll(hook, key.run_id or "")
                 next_poll = clock() + pause()
             else:
@@ -207,6 +217,17 @@ def wait(
         if (status is not None and status.is_end) or key.run_id is None:
             return Ended(run.run_id, word, by_webhook, run)
     raise DeadlinePassed(word)
+
+
+def _budget(hook: VendorHook, clock: Callable[[], float]) -> Budget:
+    budget, on_response = Budget(*hook.rate_limits(hook.settings), clock), hook.on_response
+
+    def observe(response: requests.Response) -> None:
+        budget.observe(response.headers)
+        on_response(response)
+
+    hook.on_response = observe
+    return budget
 
 
 def _from_receiver(receiver: ReceiverClient, key: RunKey, seconds: float) -> Run | None:

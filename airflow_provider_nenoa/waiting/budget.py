@@ -5,93 +5,37 @@ The spending is planned so that the vendor never has to answer 429 because of us
 sliding: in no 60 seconds and in no 24 hours do polls take more than the limit, less what starts and queries need. What
 the vendor itself says, in headers or by a 429, overrules the plan.
 
-Within a day, polls go out at the highest steady rate that the rest of the day's limit can bear. Some may be sent ahead
-of that: a few at first, and a few more with each end that a poll has found, for where runs end it pays to look.
+Within a day, polls go out at the highest steady rate that the rest of the day's limit can bear, or faster while runs
+end: what is left is then spread over the runs that wait and those that are likely to be started yet, and a run gets its
+part when it is likely to end, not evenly over the day. Some polls may be sent ahead of that rate.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from typing import TYPE_CHECKING
+
+from airflow_provider_nenoa.waiting.window import SHARE_OF_STARTS, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-MINUTE, DAY = 60.0, 86_400.0
+MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 
-SHARE_OF_STARTS = 0.1
-"""Part of each limit that polls leave to starts and queries; these may take more, and then polls take less."""
 AHEAD = 0.05
-"""Part of the day's limit that polls may at once be ahead of the steady rate."""
-PAID_PER_END = 8.0
-"""Polls that each end found allows ahead of the steady rate; fewer, the more of the day's limit is spent."""
-GRAINS = 120
-"""Parts of a window in which requests are counted together: half a second of a minute, twelve minutes of a day."""
-
-
-class _Window:
-    """
-    The requests of the last so many seconds.
-
-    :param limit: How many the vendor allows.
-    :param seconds: In how long.
-    """
-
-    def __init__(self, limit: float, seconds: float) -> None:
-        self.limit = max(1, int(limit))
-        self.seconds = seconds
-        self._share = int(self.limit * SHARE_OF_STARTS)
-        self._polls = self._others = 0.0
-        self._grains: deque[list[float]] = deque()  # [when it leaves the window, polls, others], oldest first
-
-    @property
-    def spacing(self) -> float:
-        """Seconds between two polls that fill the window evenly."""
-        return self.seconds / (self.limit - self._share)
-
-    def left(self, now: float) -> float:
-        """How many polls fit in now."""
-        while self._grains and self._grains[0][0] <= now:
-            _, polls, others = self._grains.popleft()
-            self._polls -= polls
-            self._others -= others
-        return self.limit - max(self._share, self._others) - self._polls
-
-    def count(self, now: float, polls: int = 0, others: int = 0) -> None:
-        """Count requests that go out now."""
-        grain = self.seconds / GRAINS
-        leaves = (math.floor(now / grain) + 1) * grain + self.seconds
-        # A clock that was set back adds to the newest grain: better late than early.
-        if not self._grains or self._grains[-1][0] < leaves:
-            self._grains.append([leaves, 0, 0])
-        self._grains[-1][1] += polls
-        self._grains[-1][2] += others
-        self._polls += polls
-        self._others += others
-
-    def opens_at(self, now: float) -> float:
-        """When a poll fits in; the present, if one does already."""
-        left = self.left(now)
-        for leaves, polls, others in self._grains:
-            if left >= 1:
-                break
-            now, left = leaves, left + polls + others
-        return now
-
-    def steady_rate(self, now: float, promised: float) -> float:
-        """
-        Polls a second that can go on for ever from now on.
-
-        :param promised: Polls that may be sent beyond that.
-        """
-        left = self.left(now) - promised
-        rate = math.inf
-        for leaves, polls, _ in self._grains:
-            rate = min(rate, left / (leaves - now))
-            left += polls
-        return max(0.0, min(rate, left / self.seconds))
+"""Part of the day's limit that polls may at once be ahead of the rate."""
+FORE = 1.5
+"""
+How many times its even share of what is left a run gets when it ends. While many wait, a round of polls costs more than
+later: the lateness of all together is least if polls become fewer with the square root of the runs, which this does.
+"""
+MOST_PER_END = 16.0
+"""Polls that one end may cost beyond the steady rate, however few runs wait: more may be started later in the day."""
+MEMORY = 100
+"""Polls by which it is judged how soon runs end, roughly: older ones count less and less."""
+CLOCKS_APART = 3.0
+"""Seconds by which the vendor's clock may differ from ours, and its headers be rounded."""
 
 
 class Budget:
@@ -107,11 +51,15 @@ class Budget:
         self, per_minute: float | None, per_day: float | None, clock: Callable[[], float] | None = None
     ) -> None:
         self._clock = clock or time.time
-        self._minute = None if per_minute is None else _Window(per_minute, MINUTE)
-        self._day = None if per_day is None else _Window(per_day, DAY)
+        self._minute = None if per_minute is None else Window(per_minute, MINUTE)
+        self._day = None if per_day is None else Window(per_day, DAY)
         self._ahead = 1.0 if self._day is None else max(1.0, self._day.limit * AHEAD)
         self._credit = self._ahead
         self._rate = 0.0
+        self._waiting = 1
+        self._ends = self._watched = 0.0
+        self._strangers, self._strangers_until = 0.0, -math.inf
+        self._ours, self._theirs = 1.0, 0.0
         self._credited_at = self._clock()
         self._planned_at = -math.inf
         self._next_at = self._paused_until = -math.inf
@@ -123,13 +71,16 @@ class Budget:
         if self._day is not None:
             self._collect(now)
             if self._credit < 1:
-                times.append(now + (1 - self._credit) / self._rate if self._rate else self._planned_at + MINUTE)
+                # Planned anew before long: as requests leave the window, there is more to plan with.
+                times.append(now + min((1 - self._credit) / self._rate if self._rate else MINUTE, HOUR))
         return max(times) - now
 
     def spend(self) -> None:
         """Count a poll that goes out now."""
         now = self._clock()
         self._credit -= 1
+        self._ours += 1 - self._ours / MEMORY
+        self._theirs -= self._theirs / MEMORY
         for window in self._windows():
             window.count(now, polls=1)
         if self._minute is not None:
@@ -137,15 +88,25 @@ class Budget:
 
     def spend_elsewhere(self, seconds_ago: float = 0.0) -> None:
         """Count a request that another process has sent over this connection: a start, or the reading of a result."""
+        if self._strangers >= 1:  # the vendor has told of it already
+            self._strangers -= 1
+            return
         for window in self._windows():
             if seconds_ago < window.seconds:
                 window.count(self._clock(), others=1)
 
-    def found_end(self) -> None:
-        """Allow a few polls ahead of the steady rate: the last one has found an end."""
-        if self._day is not None:
-            paid = PAID_PER_END * self._day.left(self._clock()) / self._day.limit
-            self._credit = min(self._ahead, self._credit + paid)
+    def saw(self, *, seconds: float, ended: bool, waiting: int) -> None:
+        """
+        Take into account what a poll has found: how soon runs end says how fast it pays to ask.
+
+        :param seconds: Since when nobody had asked about the run.
+        :param ended: Whether it has ended meanwhile.
+        :param waiting: How many runs are waited for, this one included.
+        """
+        self._ends += ended - self._ends / MEMORY
+        self._watched += max(1.0, seconds) - self._watched / MEMORY
+        self._waiting = max(1, waiting)
+        self._planned_at = -math.inf
 
     @property
     def spare(self) -> float:
@@ -160,7 +121,8 @@ class Budget:
         """
         Believe the vendor's ``X-RateLimit-*`` headers, which count everybody who uses the workspace.
 
-        When the rest of the window is no more than the share of starts and queries, polling pauses until it resets.
+        What the vendor has counted and we have not was sent by somebody else, and is spent all the same. When the rest
+        of the window is no more than what is kept for starts and queries, polling pauses until it resets.
         """
         try:
             limit = float(headers["X-RateLimit-Limit"])
@@ -168,19 +130,52 @@ class Budget:
             reset_at = float(headers["X-RateLimit-Reset"])
         except (KeyError, ValueError):
             return
-        if remaining <= limit * SHARE_OF_STARTS and reset_at - self._clock() <= DAY:
+        now = self._clock()
+        reserved = limit * SHARE_OF_STARTS
+        for window in self._windows():
+            in_time = 0 < reset_at - now <= window.seconds + CLOCKS_APART
+            if window.limit == limit and 0 <= remaining <= limit and in_time:
+                known = window.since(reset_at - window.seconds - CLOCKS_APART)
+                self._count_strangers(int(limit - remaining - known), window, reset_at)
+                reserved = window.reserved
+        if remaining <= reserved and reset_at - now <= DAY:
             self._paused_until = max(self._paused_until, reset_at)
 
-    def _windows(self) -> list[_Window]:
+    def _windows(self) -> list[Window]:
         return [window for window in (self._minute, self._day) if window is not None]
 
+    def _count_strangers(self, requests: int, window: Window, until: float) -> None:
+        requests = max(0, requests)
+        if self._strangers_until > -math.inf:  # what the first reply tells of was before our time
+            self._theirs += requests
+        if until != self._strangers_until:
+            self._strangers, self._strangers_until = 0.0, until
+        self._strangers += requests
+        for each in self._windows():
+            if each.seconds >= window.seconds:  # who has spent of a minute has spent of the day
+                # As polls, not as starts: that somebody else was busy is no sign of how busy he will be.
+                each.count(self._clock(), polls=requests)
+
     def _collect(self, now: float) -> None:
-        """Add what the steady rate has brought since the last time."""
+        """Add what the rate has brought since the last time."""
         assert self._day is not None
         if not 0 <= now - self._planned_at < MINUTE:
             self._planned_at = now
-            self._rate = self._day.steady_rate(now, self._credit)
+            # Whole polls only: what is promised would otherwise keep a rate from ever earning the last bit of a poll.
+            promised = int(self._credit)
+            rate = max(self._day.steady_rate(now, promised), self._rate_of_ends(self._day, now))
+            # Others who poll, say another triggerer, plan with the same rest of the day.
+            self._rate = rate * self._ours / (self._ours + self._theirs)
         # A clock that was set back must not take anything away.
         passed = max(0.0, now - self._credited_at)
         self._credit = min(self._ahead, self._credit + passed * self._rate)
         self._credited_at = now
+
+    def _rate_of_ends(self, day: Window, now: float) -> float:
+        """Polls a second at which each run that ends gets its part of what is left of the day."""
+        if not self._watched:
+            return 0.0
+        ends_per_second = self._ends / self._watched * self._waiting
+        left = max(0.0, day.to_plan(now) - self._credit)
+        per_end = left / (self._waiting / FORE + max(0.0, day.others_to_come(now)))
+        return ends_per_second * min(MOST_PER_END, per_end)

@@ -63,6 +63,7 @@ class Watched:
         "ended",
         "error",
         "holders",
+        "joined_at",
         "key",
         "poll_interval",
         "started_at",
@@ -76,6 +77,7 @@ class Watched:
         self.poll_interval = poll_interval
         self.started_at = started_at
         self.told = told
+        self.joined_at = time.time()
         self.asked_at: float | None = None  # when the vendor last said that it goes on
         self.word = ""
         self.ended: Ended | None = None
@@ -345,7 +347,8 @@ class Hub:
                         if watched.ended is not None:
                             return watched.ended
                         if watched.error is not None:
-                            raise watched.error
+                            # The same error ends many waits: its traceback must not grow with each.
+                            raise watched.error.with_traceback(None)
                         future = asyncio.get_running_loop().create_future()
                         watched.waiters.append(future)
                         await future

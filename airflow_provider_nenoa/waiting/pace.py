@@ -45,9 +45,9 @@ class Durations:
         Seconds until the next poll of a run: many polls where its end is likely, few before.
 
         A poll goes a quarter of the way to the age by which half of the runs that lasted as long as this one had
-        ended. A run that outlasts most of what is known is asked about as if it had been started when the others
-        ended. A one-hour run among runs that take an hour to within 5 % costs about 24 polls, and its end is noticed
-        within a minute.
+        ended; all of the way when no budget is to spare. A run that outlasts most of what is known is asked about as if
+        it had been started when the others ended. A one-hour run among runs that take an hour to within 5 % costs about
+        24 polls, and its end is noticed within a minute.
 
         :param age: Seconds since the run was started.
         :param poll_interval: The shortest interval, in seconds.
@@ -57,7 +57,7 @@ class Durations:
         later = sorted(seconds for seconds in self._known if seconds > age)
         if len(later) * 8 > len(self._known):
             rest = later[len(later) // 2] - age
-            return max(shortest, min(rest / 4, age, LONGEST_SURE_INTERVAL * (2 - spare)))
+            return max(shortest, min(rest * (1 - 0.75 * spare), age, LONGEST_SURE_INTERVAL * (2 - spare)))
         latest_end = max((seconds for seconds in self._known if seconds <= age), default=0.0)
         return interval(age - latest_end, shortest)
 

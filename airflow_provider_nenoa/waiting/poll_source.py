@@ -117,16 +117,19 @@ class PollSource:
         handed_over = KINDS[watched.key.kind].hand_over(run) if run.status.is_end else None
         self._channel.tell(run.run_id, run.word, kind=watched.key.kind, by_webhook=False, run=handed_over)
         now = time.time()
-        if watched.ended is None:
+        ended = watched.ended is not None
+        since = watched.joined_at if watched.asked_at is None else watched.asked_at
+        self._budget.saw(seconds=now - since, ended=ended, waiting=len(self._channel.watched))
+        if not ended:
             watched.asked_at = now
             self._plan(watched, self._interval(watched))
             return
-        self._budget.found_end()
         if handed_over is None:
             self._budget.spend_elsewhere()  # the task will read the result
         if watched.asked_at is not None:
-            # It ended somewhere between the last two polls.
-            self._channel.hub.durations(watched.key).learn((watched.asked_at + now) / 2 - watched.started_at)
+            # It ended somewhere between the last two polls. Where those are far apart because the budget is short, a
+            # later guess would make the next polls come later still.
+            self._channel.hub.durations(watched.key).learn(watched.asked_at - watched.started_at)
 
     async def _next(self) -> Watched:
         """Wait until a run is due and the budget allows a request, and count it."""

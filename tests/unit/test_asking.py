@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,11 +48,18 @@ class World:
         self.conn_id, self.vendor, self.webhooks_need_https = "c", "OpenAnalyst", True
         self.settings = ConnectionSettings("c", base_url, "key", secret, {})
         self.run_status_path: str | None = None
+        self.limits: tuple[float | None, float | None] = (None, None)
+        self.on_response: Callable[[Any], None] = lambda response: None
+        self.headers: Callable[[], dict[str, str]] = dict
+
+    def rate_limits(self, settings: ConnectionSettings) -> tuple[float | None, float | None]:
+        return self.limits
 
     # The vendor
 
     def get_agent_run(self, run_id: str) -> Run:
         self.polls.append(self.now)
+        self.on_response(SimpleNamespace(headers=self.headers()))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -106,6 +114,32 @@ Make = Callable[..., World]
 
 
 # Waiting
+
+
+def test_the_rate_limit_is_kept(make: Make) -> None:
+    world = make()
+    world.limits = (None, 100)
+    with pytest.raises(DeadlinePassed):
+        world.wait(deadline=NOW + 86_000)
+    assert 80 <= len(world.polls) <= 90
+
+
+def test_what_others_send_meanwhile_is_not_there_to_be_spent(make: Make) -> None:
+    """Of a day's thousand requests, others send 900 within an hour."""
+    world, heard = make(), []
+    world.limits = (None, 1_000)
+    world.on_response = heard.append
+
+    def headers() -> dict[str, str]:
+        used = len(world.polls) + (900 if world.now > NOW + 3600 else 0)
+        said = {"Limit": 1_000, "Remaining": 1_000 - used, "Reset": NOW + 86_399}
+        return {f"X-RateLimit-{name}": str(value) for name, value in said.items()}
+
+    world.headers = headers
+    with pytest.raises(DeadlinePassed):
+        world.wait(deadline=NOW + 86_000)
+    assert len([at for at in world.polls if at > NOW + 3700]) <= 100
+    assert len(heard) == len(world.polls), "who listened before still does"
 
 
 def test_a_run_is_polled_until_it_ends(make: Make) -> None:

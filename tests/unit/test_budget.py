@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_nenoa.waiting.budget import DAY, MINUTE, SHARE_OF_STARTS, Budget
+from airflow_provider_nenoa.waiting.budget import DAY, MINUTE, Budget
+from airflow_provider_nenoa.waiting.window import SHARE_OF_STARTS
 
 
 class FakeClock:
@@ -90,6 +91,13 @@ def test_a_limit_of_one() -> None:
     assert budget.delay() >= DAY
 
 
+def test_a_small_limit_comes_back() -> None:
+    clock = FakeClock()
+    start = clock.now
+    sent = spend_as_told(Budget(None, 1, clock), clock, [0.0] * 6)
+    assert sent[-1] - start <= 6 * DAY
+
+
 def test_no_limit() -> None:
     clock = FakeClock()
     budget = Budget(None, None, clock)
@@ -128,6 +136,72 @@ def test_the_rest_of_a_window_is_left_to_starts() -> None:
     assert budget.delay() == 0
 
 
+def sent_within(seconds: float, budget: Budget, clock: FakeClock) -> int:
+    """Send whenever the budget allows it, for so many seconds; return how often."""
+    until, sent = clock.now + seconds, 0
+    while (delay := budget.delay()) + clock.now < until:
+        clock.now += delay
+        budget.spend()
+        sent += 1
+    return sent
+
+
+@pytest.mark.parametrize("used", [0, 300, 800])
+def test_what_others_have_spent_of_the_day_is_spent(used: int) -> None:
+    clock = FakeClock()
+    budget = Budget(None, 1_000, clock)
+    budget.observe(headers(1_000, 1_000 - used, clock.now + DAY - 1))
+    assert 0.85 * (900 - used) <= sent_within(DAY - 10, budget, clock) <= 900 - used
+
+
+def test_who_spends_of_a_minute_spends_of_the_day() -> None:
+    clock = FakeClock()
+    budget = Budget(600, 1_000, clock)
+    for _ in range(5):
+        budget.observe(headers(600, 500, clock.now + 50))
+        clock.now += MINUTE
+    assert sent_within(DAY / 2, budget, clock) <= 900 - 500
+
+
+def test_the_own_requests_are_not_those_of_others() -> None:
+    clock = FakeClock()
+    budget = Budget(600, None, clock)
+    reset_at = math.ceil(clock.now + MINUTE)
+    for used in range(1, 301):
+        budget.spend()
+        budget.observe(headers(600, 600 - used, reset_at))
+    # Three hundred more would fit in if the three hundred had been counted twice; there is room for 240 in a minute.
+    assert sent_within(30, budget, clock) == 240
+
+
+def test_a_start_that_the_vendor_has_told_of_is_not_counted_again() -> None:
+    clock = FakeClock()
+    budget = Budget(100, None, clock)
+    budget.observe(headers(100, 60, clock.now + 50))
+    for _ in range(40):
+        budget.spend_elsewhere(seconds_ago=1)
+    assert sent_within(MINUTE - 1, budget, clock) == 100 - 40 - 10
+
+
+def sent_in_company(others: int) -> int:
+    """Polls of half a day, while others send so many requests with each of ours."""
+    clock = FakeClock()
+    start, budget = clock.now, Budget(None, 10_000, clock)
+    used = sent = 0
+    while clock.now < start + DAY / 2:
+        clock.now += budget.delay()
+        budget.spend()
+        sent += 1
+        used += 1 + others
+        budget.observe(headers(10_000, 10_000 - used, start + DAY))
+    return sent
+
+
+def test_who_shares_the_limit_plans_with_his_part_of_it() -> None:
+    ahead = 500
+    assert sent_in_company(1) - ahead == pytest.approx((sent_in_company(0) - ahead) / 2, rel=0.15)
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -147,11 +221,21 @@ def test_headers_that_say_nothing(said: dict[str, str]) -> None:
     assert budget.delay() == 0
 
 
-@given(st.lists(st.text(max_size=5) | st.floats().map(str) | st.integers().map(str), min_size=3, max_size=3))
-def test_no_headers_stop_the_polling_for_more_than_a_day(said: list[str]) -> None:
-    budget = Budget(None, None, FakeClock())
-    budget.observe(headers(*said))
-    assert 0 <= budget.delay() <= DAY
+SAID = st.text(max_size=5) | st.floats().map(str) | st.integers().map(str)
+LIMITS = st.sampled_from(["30", "500"])
+RESETS = st.floats(-2 * DAY, 2 * DAY).map(lambda seconds: str(FakeClock().now + seconds))
+
+
+@given(st.none() | st.just(30), st.none() | st.just(500), SAID | LIMITS, SAID, SAID | RESETS)
+def test_no_headers_stop_the_polling_for_more_than_a_day(
+    per_minute: int | None, per_day: int | None, limit: str, remaining: str, reset_at: str
+) -> None:
+    clock = FakeClock()
+    budget = Budget(per_minute, per_day, clock)
+    budget.observe(headers(limit, remaining, reset_at))
+    assert 0 <= budget.delay() <= DAY + 5 * MINUTE
+    clock.now += DAY + 5 * MINUTE
+    assert budget.delay() == 0
 
 
 @given(back=st.floats(0, 1e6), spent=st.integers(0, 30))

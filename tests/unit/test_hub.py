@@ -5,6 +5,7 @@ import contextvars
 import random
 import threading
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -400,6 +401,17 @@ def test_a_connection_that_is_gone() -> None:
         assert [str(error) for error in errors] == ["gone"] * 3
         assert 60 < time.time() - began < 600
         assert vendor.opened == hub_module.PATIENCE
+
+    run(main)
+
+
+def test_an_error_that_ends_many_waits_is_no_longer_for_the_last_than_for_the_first() -> None:
+    async def main(hub: Hub) -> None:
+        with vendors(FakeVendor(unreadable=lambda opened: InvalidConnection("no key"))):
+            waiting = [asyncio.ensure_future(wait_for(hub, f"r{number}")) for number in range(100)]
+            errors = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(error, InvalidConnection) for error in errors)
+        assert len(traceback.extract_tb(errors[-1].__traceback__)) <= 3
 
     run(main)
 

@@ -56,7 +56,9 @@ def test_a_low_budget_saves_the_polls_that_are_likely_in_vain() -> None:
     known = durations(*[HOUR] * 8)
 
     assert known.interval(HOUR / 4, 15, spare=0.0) == 2 * LONGEST_SURE_INTERVAL
-    assert known.interval(HOUR - 60, 15, spare=0.0) == known.interval(HOUR - 60, 15)
+    assert known.interval(HOUR - 100, 15, spare=0.0) == 100, "straight to the likely end"
+    assert known.interval(HOUR - 100, 15, spare=1.0) == 35
+    assert known.interval(HOUR, 15, spare=0.0) == known.interval(HOUR, 15)
 
 
 def test_a_run_that_outlasts_the_others_is_treated_like_a_new_one() -> None:
