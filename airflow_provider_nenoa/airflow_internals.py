@@ -64,13 +64,24 @@ def server_stats() -> Any:
         from airflow.observability.stats import Stats
     except ImportError:  # Airflow 3.0 and 3.1
         from airflow.stats import Stats  # type: ignore[assignment]
-
-        return Stats
-    if getattr(Stats, "factory", Stats) is None:  # Airflow 3.2 forgets to configure it in the API server
-        from airflow.observability.metrics.stats_utils import get_stats_factory
-
-        Stats.initialize(factory=get_stats_factory(Stats))  # type: ignore[call-arg]
     return Stats
+
+
+def initialize_server_stats(*, in_api_server: bool) -> None:
+    """
+    Configure the client of `server_stats` where Airflow does not: in a process of ours, and in the API server of 3.2.
+
+    :param in_api_server: Whether this is Airflow's API server.
+    """
+    try:
+        from airflow.observability.metrics.stats_utils import get_stats_factory
+        from airflow.observability.stats import Stats
+    except ImportError:  # Airflow 3.0 and 3.1: it configures itself
+        return
+    if hasattr(Stats, "factory"):  # Airflow 3.2
+        Stats.initialize(factory=get_stats_factory(Stats))  # type: ignore[call-arg]
+    elif not in_api_server:
+        Stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
 
 
 def task_stats() -> Any:

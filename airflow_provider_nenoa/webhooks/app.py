@@ -30,11 +30,12 @@ from starlette.routing import Mount, Route
 from airflow_provider_nenoa import airflow_internals, metrics
 from airflow_provider_nenoa.exceptions import NenoaError
 from airflow_provider_nenoa.webhooks import signatures, tokens
+from airflow_provider_nenoa.webhooks.age import NewestAge
 from airflow_provider_nenoa.webhooks.connections import NOBODY, Sender, Senders, read_sender
 from airflow_provider_nenoa.webhooks.paths import PREFIX, is_token
 from airflow_provider_nenoa.webhooks.payloads import BadPayload, read_run
 from airflow_provider_nenoa.webhooks.records import Events, StoredRun
-from airflow_provider_nenoa.webhooks.store import Change, Delivery, Store
+from airflow_provider_nenoa.webhooks.store import Delivery, Store
 from airflow_provider_nenoa.webhooks.watcher import Key, Watcher
 from airflow_provider_nenoa.webhooks.writer import QueueFull, Writer, short
 
@@ -52,8 +53,6 @@ COMMIT_TIMEOUT = 4.5
 """Seconds to wait for a commit. NenAI gives up after 5, OpenAnalyst after 10."""
 REFUSAL_TIME = 0.1
 """Seconds after its arrival at which a request from nobody we know is answered: a lookup's time must not show."""
-GAUGE_INTERVAL = 10.0
-"""Seconds between two reports of how old the newest event is."""
 
 
 class Refusal(Exception):
@@ -82,12 +81,11 @@ class Receiver:
     def __init__(self, store: Store, senders: Senders) -> None:
         self.store = store
         self.senders = senders
-        self.watcher = Watcher(lambda: self._ask(store.cursor), lambda after: self._ask(self._changes, after))
+        self.watcher = Watcher(lambda: self._ask(store.cursor), lambda after: self._ask(store.changes, after))
         self.writer = Writer(store, on_commit=self.watcher.poke)
         # Few threads of our own: Airflow's requests and ours must not queue behind each other.
         self._readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="nenoa-reader")
-        self._gauge_at = 0.0
-        self._newest: dict[str, float] | None = None
+        self._newest_age = NewestAge(lambda conn_id: self._ask(store.newest, conn_id))
 
     def app(self) -> Starlette:
         """Return the ASGI app, with its routes at the root."""
@@ -128,6 +126,8 @@ class Receiver:
         ref = request.query_params.get("ref")
         is_news = await self._commit(Delivery(conn_id, run, ref if ref and is_token(ref) else None))
         _count("accepted" if is_news else "duplicate", conn_id=conn_id)
+        if is_news:
+            self._newest_age.came(conn_id)
         return JSONResponse({"status": "stored"})
 
     async def run(self, request: Request) -> Response:
@@ -200,6 +200,7 @@ class Receiver:
         """Ask the store until the answer is enough or the time is up; return the last answer."""
         if wait == 0:
             return await self._ask(question)
+        await self._newest_age.waited_for(key[1])
         until = time.monotonic() + wait
         with self.watcher.watch(key) as changed:
             while True:
@@ -227,17 +228,6 @@ class Receiver:
         body = await self._ask(json.dumps, run.to_json())
         return Response(body, media_type="application/json")
 
-    def _changes(self, after: int) -> list[Change]:
-        if self._newest is None:
-            self._newest = self.store.newest()
-        changes = self.store.changes(after)
-        self._newest |= {change.conn_id: time.time() for change in changes}
-        if time.monotonic() >= self._gauge_at:
-            self._gauge_at = time.monotonic() + GAUGE_INTERVAL
-            for conn_id, received_at in self._newest.items():
-                metrics.gauge("webhook.newest_age", max(0.0, time.time() - received_at), conn_id)
-        return changes
-
 
 def create_app(
     store: Store | None = None, connections: Callable[[str], Sender] = read_sender, *, prefix: str = PREFIX
@@ -256,12 +246,14 @@ def create_app(
             "The receiver runs alone and has no database. Set [nenoa] event_store_url to a SQLAlchemy URL, for "
             "example with the environment variable AIRFLOW__NENOA__EVENT_STORE_URL."
         )
+    airflow_internals.initialize_server_stats(in_api_server=False)
     receiver = Receiver(store or open_store(), Senders(connections))
     return Starlette(routes=[Mount(prefix, receiver.app())])
 
 
 def mounted_app() -> Callable[..., Awaitable[None]]:
     """Make the app that Airflow's API server mounts: the same, with its routes at the root."""
+    airflow_internals.initialize_server_stats(in_api_server=True)
     return Receiver(open_store(), Senders()).app()
 
 

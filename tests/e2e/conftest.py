@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_nenoa.emulator import Emulator
 from tests.support.local_airflow import LocalAirflow
+from tests.support.statsd import StatsdServer
 
 API_KEY = "oa_live_e2e0123456789"
 WEBHOOK_SECRET = "webhook-secret-e2e0123456789"
@@ -29,7 +30,15 @@ def session_emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="session")
-def session_airflow(session_emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+def session_statsd() -> Iterator[StatsdServer]:
+    with StatsdServer() as statsd:
+        yield statsd
+
+
+@pytest.fixture(scope="session")
+def session_airflow(
+    session_emulator: Emulator, session_statsd: StatsdServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalAirflow]:
     openanalyst = {"conn_type": "openanalyst", "host": session_emulator.openanalyst_url, "password": API_KEY}
     nenai = {"conn_type": "nenai", "host": session_emulator.nenai_url, "password": API_KEY}
     secret = {"extra": {"webhook_secret": WEBHOOK_SECRET}}
@@ -44,6 +53,7 @@ def session_airflow(session_emulator: Emulator, tmp_path_factory: pytest.TempPat
             "nenai_told": nenai | secret,
             "nenai_unheard": nenai,
         },
+        environment=session_statsd.environment,
     )
     with airflow:
         yield airflow
@@ -62,6 +72,13 @@ def airflow(session_airflow: LocalAirflow) -> Iterator[LocalAirflow]:
     """Airflow without a running DAG, now and afterwards."""
     yield session_airflow
     session_airflow.api.end_all_runs()
+
+
+@pytest.fixture
+def statsd(session_statsd: StatsdServer) -> StatsdServer:
+    """What Airflow reports, from now on."""
+    session_statsd.clear()
+    return session_statsd
 
 
 def _assert_free_of_secrets(home: Path) -> None:

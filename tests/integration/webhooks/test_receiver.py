@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import requests
@@ -17,6 +18,7 @@ from airflow_provider_nenoa.webhooks import selftest
 from airflow_provider_nenoa.webhooks.client import ReceiverClient
 from airflow_provider_nenoa.webhooks.connections import NOBODY, Sender
 from tests.support.receiver import SENDERS, ReceiverProcess, ReceiverThread, deliver, open_store
+from tests.support.statsd import StatsdServer
 
 
 def client_of(receiver: ReceiverThread | ReceiverProcess, conn_id: str = "nen") -> ReceiverClient:
@@ -261,3 +263,15 @@ def receiver_url_without_prefix() -> str:
     from airflow_provider_nenoa.webhooks.client import receiver_url
 
     return receiver_url().removesuffix("/nenoa")
+
+
+def test_alone_it_reports_metrics_as_airflow_is_configured_to(tmp_path: Path) -> None:
+    with (
+        StatsdServer() as statsd,
+        ReceiverProcess(f"sqlite:///{tmp_path}/events.db", statsd.environment) as receiver,
+    ):
+        assert deliver(receiver.url, "nen", "m-1", "success") == 200
+        client_of(receiver).events(after=1, wait=0.01)
+        wait_until(lambda: bool(statsd.received("webhook.newest_age")))
+        assert statsd.received("webhook.accepted", conn_id="nen") == [1.0]
+        assert statsd.received("webhook.newest_age", conn_id="nen") == [pytest.approx(0.0, abs=10)]

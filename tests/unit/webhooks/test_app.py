@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
+from airflow_provider_nenoa import airflow_internals
 from airflow_provider_nenoa.exceptions import NenoaError
+from airflow_provider_nenoa.webhooks import age, tokens
 from airflow_provider_nenoa.webhooks import app as app_module
-from airflow_provider_nenoa.webhooks import tokens
 from airflow_provider_nenoa.webhooks.app import MAX_BODY, MAX_IDS, create_app
 from airflow_provider_nenoa.webhooks.connections import Sender
 from airflow_provider_nenoa.webhooks.store import Store
@@ -347,20 +348,115 @@ def test_a_retention_that_would_delete_everything_is_an_error(
         create_app()
 
 
-def test_webhooks_are_counted(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = []
+# Metrics
 
-    class Stats:
-        @staticmethod
-        def incr(name: str, tags: dict[str, str]) -> None:
-            counted.append((name, tags))
 
-    monkeypatch.setattr(app_module.airflow_internals, "server_stats", lambda: Stats)
+class Metrics:
+    """Stands in for Airflow's metrics client."""
+
+    def __init__(self) -> None:
+        self.counts: list[tuple[str, dict[str, str]]] = []
+        self.ages: list[tuple[str, float]] = []
+
+    def incr(self, name: str, tags: dict[str, str]) -> None:
+        self.counts.append((name, tags))
+
+    def gauge(self, name: str, value: float, tags: dict[str, str] | None = None) -> None:
+        if tags is not None:
+            assert name == "nenoa.webhook.newest_age"
+            self.ages.append((tags["conn_id"], value))
+
+
+@pytest.fixture
+def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
+    metrics = Metrics()
+    monkeypatch.setattr(airflow_internals, "server_stats", lambda: metrics)
+    return metrics
+
+
+def test_webhooks_are_counted(client: TestClient, metrics: Metrics) -> None:
     for conn_id, body in [("nen", GOOD), ("nen", GOOD), ("nen", b"{}"), ("nobody", GOOD)]:
         client.post(f"/webhooks/{conn_id}", content=body, headers=signed("nen", body))
-    assert counted == [
+    assert metrics.counts == [
         ("nenoa.webhook.accepted", {"conn_id": "nen"}),
         ("nenoa.webhook.duplicate", {"conn_id": "nen"}),
         ("nenoa.webhook.refused", {"reason": "bad_payload", "conn_id": "nen"}),
         ("nenoa.webhook.refused", {"reason": "unauthorized"}),
     ]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(age, "time", clock)
+    return clock
+
+
+def open_client(store: Store) -> TestClient:
+    return TestClient(create_app(store, SENDERS.__getitem__), base_url="http://test/nenoa")
+
+
+def tell(client: TestClient, conn_id: str, run_id: str) -> None:
+    body = body_of(SENDERS[conn_id].conn_type, run_id, "success")
+    assert client.post(f"/webhooks/{conn_id}", content=body, headers=signed(conn_id, body)).is_success
+
+
+WAIT = "/events?after=0&wait=0.01"
+
+
+def test_the_age_of_the_newest_event_is_true_on_every_server(tmp_path: Path, metrics: Metrics, clock: Clock) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/events.db", clock=clock.time)
+    with open_client(store) as one, open_client(store) as other:
+        tell(one, "nen", "m-1")
+        clock.now += 60
+        read(other, WAIT)
+        tell(one, "nen", "m-2")  # while nobody waits at the other server
+        tell(one, "oa", "r-1")
+        clock.now += 30
+        read(other, WAIT)
+    with open_client(store) as restarted:
+        clock.now += 100
+        read(restarted, WAIT)
+    assert metrics.ages == [("nen", 0.0), ("nen", 60.0), ("nen", 0.0), ("oa", 0.0), ("nen", 30.0), ("nen", 130.0)]
+
+
+def test_where_no_webhook_ever_came_the_age_grows_from_when_somebody_began_to_wait(
+    client: TestClient, metrics: Metrics, clock: Clock
+) -> None:
+    for path in ("/events?after=0", "/runs?id=m-1", "/events"):
+        read(client, path)
+    assert metrics.ages == [], "nobody waits"
+    for _ in range(3):
+        read(client, WAIT)
+        clock.now += 600
+    assert metrics.ages == [("nen", 0.0), ("nen", 600.0), ("nen", 1200.0)]
+
+
+def test_the_age_is_reported_now_and_then(client: TestClient, metrics: Metrics, clock: Clock) -> None:
+    for _ in range(5):
+        read(client, WAIT)
+        read(client, WAIT, "oa")
+        clock.now += age.INTERVAL / 2
+    assert [conn_id for conn_id, _ in metrics.ages] == ["nen", "oa"] * 3
+
+
+def test_no_old_age_is_left_standing_by_the_webhook_that_ends_all_waiting(
+    tmp_path: Path, metrics: Metrics, clock: Clock
+) -> None:
+    with open_client(open_store(f"sqlite:///{tmp_path}/events.db", clock=clock.time)) as client:
+        tell(client, "nen", "m-1")
+        clock.now += 86_400
+        read(client, WAIT)
+        clock.now += 1
+        tell(client, "nen", "m-1")  # nothing new
+        tell(client, "nen", "m-2")
+        tell(client, "nen", "m-3")  # too soon to say it again
+    assert metrics.ages == [("nen", 0.0), ("nen", 86_400.0), ("nen", 0.0)]
