@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -37,6 +37,12 @@ class Load:
         return self.statuses[200] / self.seconds
 
 
+def percentile(values: Iterable[float], percent: int) -> float:
+    """The value below which so many percent of the values are."""
+    ordered = sorted(values)
+    return ordered[len(ordered) * percent // 100]
+
+
 def webhook(base_url: str, conn_id: str, run_id: str, word: str = "success") -> bytes:
     """Return a signed webhook as the bytes that go over the wire."""
     url = urlsplit(base_url)
@@ -50,7 +56,8 @@ def webhook(base_url: str, conn_id: str, run_id: str, word: str = "success") -> 
 class _Connection(asyncio.Protocol):
     """One kept-alive connection: a request at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url
         self.transport: asyncio.WriteTransport
         self._received = b""
         self._answer: asyncio.Future[int] | None = None
@@ -79,13 +86,13 @@ class _Connection(asyncio.Protocol):
 
 
 async def _connect(base_url: str) -> _Connection:
-    url = urlsplit(base_url)
-    _, connection = await asyncio.get_running_loop().create_connection(_Connection, url.hostname, url.port)
+    url, loop = urlsplit(base_url), asyncio.get_running_loop()
+    _, connection = await loop.create_connection(lambda: _Connection(base_url), url.hostname, url.port)
     return connection
 
 
-def as_fast_as_possible(base_url: str, requests: Sequence[bytes], connections: int) -> Load:
-    """Send requests over so many connections, each the next one as soon as it has an answer."""
+def as_fast_as_possible(base_urls: Sequence[str], requests: Sequence[bytes], connections: int) -> Load:
+    """Send requests over so many connections, spread over servers, each the next one as soon as it has an answer."""
 
     async def worker(connection: _Connection, queue: Iterator[tuple[int, bytes]], load: Load) -> None:
         for position, request in queue:
@@ -97,7 +104,7 @@ def as_fast_as_possible(base_url: str, requests: Sequence[bytes], connections: i
 
     async def main() -> Load:
         load, queue = Load(), enumerate(requests)
-        opened = [await _connect(base_url) for _ in range(connections)]
+        opened = [await _connect(base_urls[number % len(base_urls)]) for number in range(connections)]
         began = time.perf_counter()
         await asyncio.gather(*(worker(connection, queue, load) for connection in opened))
         load.seconds = time.perf_counter() - began
@@ -106,19 +113,23 @@ def as_fast_as_possible(base_url: str, requests: Sequence[bytes], connections: i
     return asyncio.run(main())
 
 
-def at_a_rate(base_url: str, requests: Sequence[bytes], per_second: float, connections: int = 64) -> Load:
-    """Send requests at a steady rate, however slow the answers are; latencies count from when a request was due."""
+def at_a_rate(base_urls: Sequence[str], requests: Sequence[bytes], per_second: float, connections: int = 64) -> Load:
+    """
+    Send requests at a steady rate, spread over servers, however slow the answers are.
+
+    Latencies count from when a request was due.
+    """
 
     async def main() -> Load:
         load = Load()
-        free: asyncio.LifoQueue[_Connection] = asyncio.LifoQueue()
-        for _ in range(connections):
-            free.put_nowait(await _connect(base_url))
+        free: asyncio.Queue[_Connection] = asyncio.Queue()
+        for number in range(connections):
+            free.put_nowait(await _connect(base_urls[number % len(base_urls)]))
 
         async def send(position: int, request: bytes, due: float) -> None:
             connection = await free.get()
             if connection.transport.is_closing():  # servers end connections that are idle for some seconds
-                connection = await _connect(base_url)
+                connection = await _connect(connection.base_url)
             load.statuses[await connection.send(request)] += 1
             load.latencies.append(time.perf_counter() - due)
             load.answered_at[position] = time.time()

@@ -6,9 +6,13 @@ import datetime
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.benchmarks.plots import Plot
 
 MEASURED_PACKAGES = (
     "apache-airflow",
@@ -50,10 +54,16 @@ class Row:
 HEADINGS = ("what", "target", "figure", "reference", "reached", "how, and what limits it")
 
 
-def markdown(rows: Iterable[Row]) -> str:
-    """The rows as a Markdown table."""
-    lines = [HEADINGS, tuple("---" for _ in HEADINGS), *(row.cells() for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+def markdown(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    cells = [headings, ["---"] * len(headings), *lines]
+    return "".join("| " + " | ".join(line) + " |\n" for line in cells)
+
+
+def tables(rows: Sequence[Row], plots: Sequence[Plot]) -> str:
+    """All figures, as Markdown tables."""
+    parts = [markdown(HEADINGS, (row.cells() for row in rows))] if rows else []
+    return "\n".join([*parts, *(f"{plot.title}\n\n{markdown(plot.headings, plot.figures)}" for plot in plots)])
 
 
 def machine() -> str:
@@ -82,12 +92,30 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def write(rows: list[Row], path: Path) -> None:
-    """Write the table with all that one needs to judge it."""
-    today = datetime.datetime.now(tz=datetime.UTC).date()
+def write(rows: Sequence[Row], plots: Sequence[Plot], path: Path, began: datetime.datetime, load: float) -> None:
+    """
+    Write the document, with all that one needs to judge the figures, and the plots beside it.
+
+    :param rows: The rows of the table.
+    :param plots: The plots.
+    :param path: The document.
+    :param began: When measuring began.
+    :param load: The machine's load average at that time, over a minute.
+    """
+    missed = sum(not row.reached for row in rows)
+    sections = []
+    for plot in plots:
+        path.with_name(f"{plot.name}.svg").write_text(plot.svg())
+        shown = "; ".join(panel.title for panel in plot.panels)
+        figures = markdown(plot.headings, plot.figures)
+        sections.append(f"### {plot.title}\n\n{plot.text}\n\n![{shown}]({plot.name}.svg)\n\n{figures}")
     path.write_text(
         "# Benchmarks\n\n"
-        "Written by `make bench`. Every figure is a ratio against something measured in the same run; pairs are\n"
-        "repeated A B A B and the median is quoted. A row that missed its target says so, and what limits it.\n\n"
-        f"- Date: {today}\n- Machine: {machine()}\n- Versions: {versions()}\n\n" + markdown(rows)
+        "Written by `make bench`. Every figure is set against something measured in the same run. A row that missed\n"
+        f"its target says so, and what limits it: {missed} of {len(rows)} did.\n\n"
+        f"- Date: {began:%Y-%m-%d}\n- Machine: {machine()}\n"
+        f"- Load average at the start: {load:.2f}\n- Versions: {versions()}\n\n"
+        + markdown(HEADINGS, (row.cells() for row in rows))
+        + "\n## How the cost grows\n\n"
+        + "\n".join(sections)
     )

@@ -1,8 +1,8 @@
 """
 A process full of waiting triggers, as a triggerer is: ours or a peer's, unmodified.
 
-It says on its standard output, a JSON object a line, what waiting costs it; then which triggers fired and when, once
-its standard input is closed.
+`WaitersProcess` starts it and asks it what waiting costs; the process itself is `Waiters`, which answers one question
+after the other, each a line of JSON.
 """
 
 from __future__ import annotations
@@ -10,81 +10,170 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import psutil
 
-CONN_ID = "nen"
+from tests.benchmarks.fast_forward import FastForwardLoop
+
 SETTLING = 60.0
 """Seconds within which all must have come to rest."""
 
 
-def _ours(number: int, interval: float) -> Any:
-    from airflow_provider_nenoa.triggers.nenai import NenAIWorkflowRunTrigger
+class WaitersProcess:
+    """
+    A process of waiters; a context manager.
 
-    return NenAIWorkflowRunTrigger(f"run-{number}", CONN_ID, poll_interval=interval, told=True)
+    :param name: ``ours``, or a peer.
+    :param environment: Environment variables: connections, and where servers are.
+    """
+
+    def __init__(self, name: str, environment: Mapping[str, str]) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the process)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.waiters", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, **environment},
+        )
+
+    def __enter__(self) -> WaitersProcess:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """
+        Let the process do something.
+
+        :param method: A method of `Waiters`.
+        :param arguments: What it is given.
+        :return: What it returns.
+        :raises RuntimeError: It has ended instead, with the reason.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps([method, *arguments]), file=self._process.stdin, flush=True)
+        for line in self._process.stdout:
+            if line.startswith(ANSWER):
+                return json.loads(line.removeprefix(ANSWER))
+        self._errors.seek(0)
+        raise RuntimeError(f"The process of waiters has ended.\n{self._errors.read()}")
 
 
-def _http(number: int, interval: float) -> Any:
-    from airflow.providers.http.triggers.http import HttpSensorTrigger
-
-    return HttpSensorTrigger(endpoint=f"runs/{number}", http_conn_id="peer", poke_interval=interval)
+ANSWER = "ANSWER "
+"""Begins a line with an answer: Airflow may write lines too."""
 
 
-def _airbyte(number: int, interval: float) -> Any:
-    from airflow.providers.airbyte.triggers.airbyte import AirbyteSyncTrigger
+class Waiters:
+    """
+    Triggers that wait, in the running event loop.
 
-    return AirbyteSyncTrigger(number, "peer", time.time() + 86_400, interval)
+    :param make: Makes the trigger with a number.
+    :param tasks: Where they run. One that breaks down ends the process.
+    """
 
+    def __init__(self, make: Callable[[int], Any], tasks: asyncio.TaskGroup) -> None:
+        self._make = make
+        self._tasks = tasks
+        self._process = psutil.Process()
+        self._started = 0
+        self._fired: dict[int, tuple[float, str]] = {}
+        self._another = asyncio.Event()
 
-TRIGGERS: dict[str, Callable[[int, float], Any]] = {"ours": _ours, "http": _http, "airbyte": _airbyte}
+    async def start(self, count: int, per_second: float) -> None:
+        """
+        Let more triggers wait. They are numbered from 0.
 
+        :param count: How many.
+        :param per_second: How fast they come. All at the same time, they would poll at the same time ever after.
+        """
+        began = time.monotonic()
+        for position in range(count):
+            self._tasks.create_task(self._wait(self._started))
+            self._started += 1
+            await asyncio.sleep(began + (position + 1) / per_second - time.monotonic())
 
-async def _at_rest(process: psutil.Process) -> None:
-    """Return when the process has nothing more to do than to wait."""
-    until = time.monotonic() + SETTLING
-    while time.monotonic() < until:
-        before = sum(process.cpu_times()[:2])
-        await asyncio.sleep(1.0)
-        if sum(process.cpu_times()[:2]) - before < 0.03:
-            return
-
-
-async def _main(name: str, count: int, interval: float, idle: float, rest: bool) -> None:
-    process, make = psutil.Process(), TRIGGERS[name]
-    fired: dict[int, float] = {}
-
-    async def wait(number: int) -> None:
-        async for _ in make(number, interval).run():
-            fired[number] = time.time()
-            return
-
-    async def resident() -> int:
-        if rest:
-            await _at_rest(process)
+    async def resident(self) -> int:
+        """Bytes of memory once there is nothing more to do than to wait."""
+        until = time.monotonic() + SETTLING
+        while time.monotonic() < until:
+            before = time.process_time()
+            await asyncio.sleep(1.0)
+            if time.process_time() - before < 0.03:
+                break
         gc.collect()
-        return process.memory_info().rss
+        return int(self._process.memory_info().rss)
 
-    waiting = [asyncio.create_task(wait(count))]  # one more: what is loaded and opened once is no waiter's
-    await asyncio.sleep(1.0)
-    before = await resident()
-    waiting += [asyncio.create_task(wait(number)) for number in range(count)]
-    await asyncio.sleep(1.0)
-    each = (await resident() - before) / count
-    cpu, began = time.process_time(), time.monotonic()
-    await asyncio.sleep(idle)
-    share = (time.process_time() - cpu) / (time.monotonic() - began)
-    print(json.dumps({"bytes": each, "cpu": share, "waiting": sum(not task.done() for task in waiting)}), flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    print(json.dumps(fired), flush=True)
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
+    async def live(self, seconds: float, forward: bool) -> float:
+        """
+        Let time pass.
+
+        :param seconds: How long, by the loop's clock.
+        :param forward: Whether to skip the time in which nothing happens.
+        :return: CPU seconds that were used.
+        """
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, FastForwardLoop)
+        before = time.process_time()
+        loop.forward = forward
+        await asyncio.sleep(seconds)
+        loop.forward = False
+        return time.process_time() - before
+
+    async def fired(self, count: int, patience: float) -> dict[int, tuple[float, str]]:
+        """
+        Which triggers have fired: when, in Unix seconds, and with which event, by their numbers.
+
+        :param count: How many are waited for.
+        :param patience: Seconds after which they are waited for no more.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while len(self._fired) < count:
+                    self._another.clear()
+                    await self._another.wait()
+        return self._fired
+
+    async def _wait(self, number: int) -> None:
+        async for event in self._make(number).run():
+            self._fired[number] = time.time(), str(event.payload)
+            self._another.set()
+            return
+
+
+def _maker(name: str) -> Callable[[int], Any]:
+    if name == "ours":
+        from airflow_provider_nenoa.triggers.nenai import NenAIWorkflowRunTrigger
+
+        return lambda number: NenAIWorkflowRunTrigger(f"run-{number}", "nen", told=True)
+    from tests.benchmarks.peers import PEERS
+
+    peer = PEERS[name]
+    interval = peer.interval
+    return lambda number: peer.trigger(number, interval)
+
+
+async def _main(name: str) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        waiters = Waiters(_maker(name), tasks)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            method, *arguments = json.loads(line)
+            print(ANSWER + json.dumps(await getattr(waiters, method)(*arguments)), flush=True)
 
 
 if __name__ == "__main__":
-    _name, _count, _interval, _idle, _rest = sys.argv[1:]
-    asyncio.run(_main(_name, int(_count), float(_interval), float(_idle), _rest == "rest"))
+    with asyncio.Runner(loop_factory=FastForwardLoop) as _runner:
+        _runner.run(_main(sys.argv[1]))
