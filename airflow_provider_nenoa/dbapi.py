@@ -20,7 +20,7 @@ from airflow_provider_nenoa import exceptions
 from airflow_provider_nenoa.binding import bind
 from airflow_provider_nenoa.exceptions import PermanentError
 from airflow_provider_nenoa.rows import table_of
-from airflow_provider_nenoa.runs import Run, RunStatus
+from airflow_provider_nenoa.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,7 +242,7 @@ class Cursor:
             raise ProgrammingError(str(error)) from error
         run = self.connection._run(query)
         self.query_id = run.run_id or None
-        if run.status is not RunStatus.SUCCESS:
+        if not run.status.is_success:
             raise DatabaseError(f"OpenAnalyst ended the query with '{run.word}': {run.error or 'it gave no reason'}")
         try:
             table = table_of(run.payload)

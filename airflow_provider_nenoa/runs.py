@@ -20,6 +20,11 @@ class RunStatus(StrEnum):
         """Whether the run is over."""
         return self is not RunStatus.RUNNING
 
+    @property
+    def is_success(self) -> bool:
+        """Whether it has ended as it should."""
+        return self is RunStatus.SUCCESS
+
 
 _WORDS = {
     RunStatus.RUNNING: ("queued", "pending", "processing", "running"),

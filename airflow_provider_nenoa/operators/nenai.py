@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_nenoa.exceptions import DownloadFailed, ResultsExpired, RunFailed
 from airflow_provider_nenoa.links.nenai import NenAIRunLink, run_url
 from airflow_provider_nenoa.operators.base import RunOperator
-from airflow_provider_nenoa.operators.memory import memory_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -134,6 +132,8 @@ class NenAIRunWorkflowOperator(RunOperator):
 
     def finish(self, run: Run, context: Context) -> dict[str, Any]:
         """Store the files, and return what NenAI sent."""
+        from airflow_provider_nenoa.exceptions import ResultsExpired
+
         hook: NenAIHook = self.hook  # type: ignore[assignment]
         files: list[StoredFile] = []
         if self.output_path:
@@ -142,7 +142,7 @@ class NenAIRunWorkflowOperator(RunOperator):
                     run, self.output_path, max_files=self.max_files, max_file_size=self.max_file_size
                 )
             except ResultsExpired:
-                memory_of(context, self.durable).forget()  # nobody can finish this run any more
+                self.memory(context).forget()  # nobody can finish this run any more
                 raise
         return {
             "message_id": run.run_id,
@@ -158,8 +158,8 @@ class NenAIRunWorkflowOperator(RunOperator):
 
         return NenAIWorkflowRunTrigger(run_id, self.nenai_conn_id, **kwargs)
 
-    def _the_run(self, run_id: str | None) -> str:
-        return super()._the_run(run_id) + (f" ({run_url(run_id)})" if run_id else "")
+    def the_run(self, run_id: str | None) -> str:
+        return super().the_run(run_id) + (f" ({run_url(run_id)})" if run_id else "")
 
 
 class NenAIDownloadResultsOperator(BaseOperator):
@@ -203,9 +203,9 @@ class NenAIDownloadResultsOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[StoredFile]:
         """Get the payload, then the files."""
+        from airflow_provider_nenoa.exceptions import DownloadFailed, RunFailed
         from airflow_provider_nenoa.hooks.base import required
         from airflow_provider_nenoa.hooks.nenai import NenAIHook
-        from airflow_provider_nenoa.runs import RunStatus
         from airflow_provider_nenoa.waiting import asking
         from airflow_provider_nenoa.waiting.kinds import WORKFLOW, RunKey
 
@@ -220,6 +220,6 @@ class NenAIDownloadResultsOperator(BaseOperator):
                 "there are no files yet. Let a NenAIWorkflowRunSensor wait for its end first."
             )
         run = asking.read(hook, key, ended)
-        if run.status is not RunStatus.SUCCESS:
+        if not run.status.is_success:
             raise RunFailed(f"NenAI workflow run {message_id} ended in '{run.word}': {run.error or 'no reason given'}")
         return hook.download_results(run, self.output_path, max_files=self.max_files, max_file_size=self.max_file_size)

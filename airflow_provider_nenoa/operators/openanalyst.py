@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidReply, ResultRefused
 from airflow_provider_nenoa.operators.base import RunOperator
-from airflow_provider_nenoa.operators.memory import memory_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -108,6 +106,7 @@ class OpenAnalystRunAgentOperator(OpenAnalystRunOperator):
     def _context(self) -> dict[str, Any] | None:
         import json
 
+        from airflow_provider_nenoa.exceptions import InvalidArgument
         from airflow_provider_nenoa.hooks.base import json_object
 
         value: Any = self.context
@@ -190,6 +189,7 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
 
     def finish(self, run: Run, context: Context) -> dict[str, Any]:
         """Store or return the rows; a webhook may have told the end without them."""
+        from airflow_provider_nenoa.exceptions import InvalidReply, ResultRefused
         from airflow_provider_nenoa.rows import check_fit_for_xcom, table_of, write_table
 
         hook: OpenAnalystHook = self.hook  # type: ignore[assignment]
@@ -205,7 +205,7 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
         try:
             check_fit_for_xcom(count, self.max_xcom_rows)
         except ResultRefused:
-            memory_of(context, self.durable).forget()  # or the query could not be changed
+            self.memory(context).forget()  # or the query could not be changed
             raise
         return result | {"rows": table.rows}
 
@@ -253,6 +253,8 @@ class _ListOperator(BaseOperator):
         super().__init__(**kwargs)
         for name, value in (("page_size", page_size), ("limit", limit)):
             if value is not None and (not isinstance(value, int) or value < 1):
+                from airflow_provider_nenoa.exceptions import InvalidArgument
+
                 raise InvalidArgument(f"'{name}' must be a whole number of at least 1, not {value!r}.")
         self.page_size = page_size
         self.limit = limit

@@ -16,12 +16,12 @@ from airflow_provider_nenoa.exceptions import (
     SensorTimeout,
 )
 from airflow_provider_nenoa.operators.base import GRACE, default_deferrable, error_of, positive_seconds
-from airflow_provider_nenoa.runs import Run, RunStatus, status_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_nenoa.hooks.base import VendorHook
+    from airflow_provider_nenoa.runs import Run
     from airflow_provider_nenoa.triggers.base import RunTrigger
     from airflow_provider_nenoa.waiting.kinds import Ended, Kind, RunKey
 
@@ -147,12 +147,14 @@ class RunSensor(BaseSensorOperator):
         from airflow_provider_nenoa.waiting import asking
 
         run = asking.read(hook, self._key(), ended)
-        if run.status is not RunStatus.SUCCESS:
+        if not run.status.is_success:
             raise RunFailed(f"{self._the_run()} ended in '{run.word}': {run.error or 'no reason was given'}")
         self.log.info("%s ended in '%s'.", self._the_run(), run.word)
         return self.finish(run)
 
     def _timed_out(self, word: str) -> SensorTimeout:
+        from airflow_provider_nenoa.runs import status_of
+
         last = f"its last known status is '{word}'" if word else "nothing was heard of its status"
         if word and status_of(word) is None:
             last += ", which is no word we know"
@@ -162,6 +164,8 @@ class RunSensor(BaseSensorOperator):
         )
 
     def _log_status(self, word: str) -> None:
+        from airflow_provider_nenoa.runs import status_of
+
         if word == self._word:
             return
         self._word = word

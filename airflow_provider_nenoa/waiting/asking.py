@@ -17,7 +17,6 @@ from airflow_provider_nenoa.exceptions import (
     ReceiverUnavailable,
     ServerError,
 )
-from airflow_provider_nenoa.http import is_loopback
 from airflow_provider_nenoa.runs import Run, status_of
 from airflow_provider_nenoa.waiting.budget import Budget
 from airflow_provider_nenoa.waiting.kinds import KINDS, Ended, Kind, RunKey
@@ -64,6 +63,7 @@ def callback_url(hook: VendorHook, ref: str) -> str:
     :param ref: Our token, by which the run is recognised should the start's reply get lost.
     :raises ReceiverUnavailable: The vendor could not call it.
     """
+    from airflow_provider_nenoa.http import is_loopback
     from airflow_provider_nenoa.webhooks import client
 
     url = client.callback_url(hook.conn_id, ref)

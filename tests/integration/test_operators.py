@@ -24,6 +24,7 @@ from airflow_provider_nenoa.exceptions import (
     RunTimeout,
     StartOutcomeUnknown,
 )
+from airflow_provider_nenoa.operators.attempt import Attempt
 from airflow_provider_nenoa.operators.base import RunOperator
 from airflow_provider_nenoa.operators.nenai import NenAIRunWorkflowOperator
 from airflow_provider_nenoa.operators.openanalyst import OpenAnalystExecuteQueryOperator, OpenAnalystRunAgentOperator
@@ -543,7 +544,7 @@ def test_a_lost_reply_is_made_up_for_by_the_next_attempt(
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunOperator, "_look_for", die)
+        patch.setattr(Attempt, "_look_for", die)
         with pytest.raises(Died):
             task.attempt()
     result_of(job, emulator.control.runs()[0]["id"], task.retry())
@@ -627,14 +628,14 @@ def test_a_receiver_that_is_down_does_not_mean_that_nothing_was_started(
     job = JOBS["workflow"]
     emulator.control.fault("drop_after", method="POST")
     task = job.task(deferrable=deferrable)
-    look_for = RunOperator._look_for
+    look_for = Attempt._look_for
     with monkeypatch.context() as patch:
 
         def look_while_it_is_down(*args: Any, **kwargs: Any) -> Any:
             patch.setenv("AIRFLOW__NENOA__RECEIVER_URL", "http://127.0.0.1:1/nenoa")
             return look_for(*args, **kwargs)
 
-        patch.setattr(RunOperator, "_look_for", look_while_it_is_down)
+        patch.setattr(Attempt, "_look_for", look_while_it_is_down)
         with pytest.raises(ReceiverUnavailable):
             task.attempt()
     result_of(job, emulator.control.runs()[0]["id"], task.retry())

@@ -16,11 +16,22 @@ from airflow.sdk import DAG, Context, TaskGroup
 
 from airflow_provider_nenoa.hooks.base import VendorHook
 from airflow_provider_nenoa.operators import base
+from airflow_provider_nenoa.operators.attempt import Attempt
 from airflow_provider_nenoa.operators.base import RunOperator
 from airflow_provider_nenoa.operators.memory import Note
 from airflow_provider_nenoa.operators.nenai import NenAIRunWorkflowOperator
 from airflow_provider_nenoa.operators.openanalyst import OpenAnalystExecuteQueryOperator, OpenAnalystRunAgentOperator
 from airflow_provider_nenoa.runs import Run
+
+
+class MortalAttempt(Attempt):
+    """What a mortal operator does: it may die when it has remembered its run."""
+
+    operator: Mortal
+
+    def _go_on(self, note: Note) -> Any:
+        self.operator.reach("remembered")
+        return super()._go_on(note)
 
 
 class Mortal(RunOperator):
@@ -38,38 +49,37 @@ class Mortal(RunOperator):
 
     def make_hook(self) -> VendorHook:
         hook = super().make_hook()
-        hook.on_response = lambda response: response.request.method == "POST" and self._reach("reply unread")
+        hook.on_response = lambda response: response.request.method == "POST" and self.reach("reply unread")
         return hook
 
     def start(self, callback_url: str | None, before_send: Callable[[], None]) -> Run:
         def announce() -> None:
             before_send()
-            self._reach("announced")
+            self.reach("announced")
 
-        self._reach("not announced")
+        self.reach("not announced")
         run = super().start(callback_url, announce)
-        self._reach("not remembered")
+        self.reach("not remembered")
         return run
 
     def execute(self, context: Context) -> Any:
         result = super().execute(context)
-        self._reach("finished")
+        self.reach("finished")
         return result
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         result = super().execute_complete(context, event)
-        self._reach("finished")
+        self.reach("finished")
         return result
 
     def finish(self, run: Run, context: Context) -> Any:
-        self._reach("finishing")
+        self.reach("finishing")
         return super().finish(run, context)
 
-    def _go_on(self, context: Context, note: Note) -> Any:
-        self._reach("remembered")
-        return super()._go_on(context, note)
+    def _attempt(self, context: Context) -> Attempt:
+        return MortalAttempt(self, context)
 
-    def _reach(self, point: str) -> None:
+    def reach(self, point: str) -> None:
         if self._dies == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
