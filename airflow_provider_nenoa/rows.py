@@ -234,7 +234,7 @@ class _Sink(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        return self._file.write(data)
+        return self._file.write(bytes(data))  # pyarrow goes on to use the memory for what comes next
 
     def tell(self) -> int:
         return self._file.size

@@ -13,6 +13,7 @@ import hashlib
 import logging
 import os
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow.sdk import ObjectStoragePath
@@ -100,11 +101,14 @@ class NewFile:
 
     def __enter__(self) -> NewFile:
         self._begin()
+        self._hasher = ThreadPoolExecutor(1, "nenoa-hash")
+        self._hashing = self._hasher.submit(lambda: None)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._hasher.shutdown()
         try:
             self._file.close()
             if error is None:
@@ -115,15 +119,19 @@ class NewFile:
         if error is not None:
             self._discard()
 
-    def write(self, data: bytes | memoryview) -> int:
+    def write(self, data: bytes) -> int:
         """Append some bytes."""
+        # Hashing takes as long as fetching does, and leaves the interpreter to others: it goes on while the next bytes
+        # are fetched, but never more than one piece behind.
+        self._hashing.result()
+        self._hashing = self._hasher.submit(self._digest.update, data)
         self._file.write(data)
-        self._digest.update(data)
         self.size += len(data)
         return len(data)
 
     def restart(self) -> None:
         """Forget what was written so far."""
+        self._hashing.result()
         self._file.close()
         self._begin()
 

@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.benchmarks.table import Row
 
 MIB = 2**20
-SIZE = 256 * MIB
+SIZE = 1024 * MIB
 SMALL = 16 * MIB
 GIGABIT = 125_000_000
 """Bytes a second."""
@@ -61,6 +62,20 @@ def _file_server(bytes_per_second: float | None = None) -> Iterator[str]:
             server.join()
 
 
+def _warm(directory: str, size: int) -> None:
+    """
+    Let the machine give us the memory that its cache will hold the file in.
+
+    Virtual machines take free memory away and give it back slowly: whoever comes first would pay for it.
+    """
+    Path(directory).mkdir(exist_ok=True)
+    file = Path(directory, "warm")
+    with file.open("wb", buffering=0) as opened:
+        for _ in range(size // MIB):
+            opened.write(bytes(MIB))
+    file.unlink()
+
+
 def _ours(url: str, size: int, directory: str) -> tuple[float, int]:
     """Seconds, and peak memory in bytes, of a process that fetches one file."""
     command = [sys.executable, "-m", "tests.benchmarks.downloads", f"{url}/{size}/result.bin", directory]
@@ -72,7 +87,7 @@ def _ours(url: str, size: int, directory: str) -> tuple[float, int]:
 
 
 def _curl(url: str, size: int, directory: str) -> float:
-    Path(directory).mkdir()
+    _warm(directory, size)
     command = ["curl", "--silent", "--fail", "--output", f"{directory}/result.bin", f"{url}/{size}/result.bin"]
     began = time.perf_counter()
     subprocess.run(command, check=True)
@@ -111,7 +126,7 @@ def rows() -> list[Row]:
             f"{SIZE / MIB / seconds:.0f} MiB/s; {reference / seconds:.2f} of curl",
             f"curl {SIZE / MIB / reference:.0f} MiB/s",
             reference / seconds >= target,
-            f"both store the file on the same disk; median of {rounds} in turns; not 1 GiB, for time",
+            f"both store the file on the same disk; median of {rounds} in turns",
         )
 
     growth = (peak - small_peak) / MIB
@@ -134,6 +149,7 @@ def _fetch(url: str, directory: str) -> None:
     from airflow_provider_nenoa.downloads import Downloads
 
     downloads = Downloads(f"file://{directory}", Guard(loopback=True))
+    _warm(directory, int(urlsplit(url).path.split("/")[1]))
     began = time.perf_counter()
     (stored,) = downloads.fetch({"result_url": url})
     seconds = time.perf_counter() - began
