@@ -162,11 +162,10 @@ def _by_waiters() -> Plot:
         return Panel(title, "waiting runs", WAITERS, lines)
 
     def cells(name: str, count: int, cost: waiting.Cost) -> tuple[str, ...]:
-        late = (
-            f"p50 {p50[count]:.1f} ms, p95 {p95[count]:.1f} ms"
-            if name == "ours"
-            else (f"{PEERS[name].interval / 2:.0f} s on average")
-        )
+        if name == "ours":
+            late = f"p50 {p50[count]:.1f} ms, p95 {p95[count]:.1f} ms"
+        else:
+            late = f"{PEERS[name].interval / 2:.0f} s on average"
         memory = f"{cost.added / MIB:.2f} MiB", f"{cost.each / 1024:.1f} KiB"
         return name, f"{count:,}", *memory, f"{cost.cpu:.3%}", f"{cost.asked:,.0f}", late
 
@@ -175,7 +174,8 @@ def _by_waiters() -> Plot:
         "With the number of waiting runs",
         "Triggers in one process wait for runs that go on; the peers' at their default intervals. Airbyte's and "
         "Anthropic's open a client each, so fewer of them are measured; their CPU and requests are in the table. How "
-        "soon a peer notices an end is not measured but reckoned: half of its interval.",
+        "late the waiter knows of the end is measured for ours, from the webhook's 200, and reckoned for the peers: "
+        "half of their interval.",
         [
             panel(
                 "resident memory for each, KiB",
@@ -196,7 +196,7 @@ def _by_waiters() -> Plot:
                 ],
             ),
             panel(
-                "from a run's end to its waiter, ms",
+                "until the waiter knows of the end, ms",
                 [
                     Line("ours, p50", p50, colours["ours"], dashed=True),
                     Line("ours, p95", p95, colours["ours"]),
@@ -207,7 +207,7 @@ def _by_waiters() -> Plot:
                 ],
             ),
         ],
-        ("triggers", "waiting", "memory", "each", "CPU", "vendor requests an hour", "end noticed after"),
+        ("triggers", "waiting", "memory", "each", "CPU", "vendor requests an hour", "knows of the end after"),
         [cells(name, count, cost) for name in costs for count, cost in costs[name].items()],
     )
 
