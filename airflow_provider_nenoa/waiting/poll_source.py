@@ -25,6 +25,8 @@ from airflow_provider_nenoa.waiting.kinds import KINDS
 from airflow_provider_nenoa.waiting.pace import SAFETY_INTERVAL
 
 if TYPE_CHECKING:
+    import requests
+
     from airflow_provider_nenoa.hooks.base import VendorHook
     from airflow_provider_nenoa.runs import Run
     from airflow_provider_nenoa.waiting.budget import Budget
@@ -52,8 +54,9 @@ class PollSource:
     def __init__(self, channel: Channel, hook: VendorHook, budget: Budget) -> None:
         self._channel = channel
         self._hook = hook
-        self._hook.on_response = lambda response: budget.observe(response.headers)
+        self._hook.on_response = self._observe
         self._budget = budget
+        self._loop = asyncio.get_running_loop()
         self._due: list[tuple[float, int, Watched]] = []
         self._number = itertools.count()
         self._turn = asyncio.Lock()
@@ -78,6 +81,10 @@ class PollSource:
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(self._poll_for_ever())
+
+    def _observe(self, response: requests.Response) -> None:
+        # A response comes in a thread, and the budget is the loop's.
+        self._loop.call_soon_threadsafe(self._budget.observe, response.headers)
 
     def _interval(self, watched: Watched) -> float:
         age = max(0.0, time.time() - watched.started_at)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import re
+import threading
 from collections import deque
 from itertools import chain, pairwise
 from math import sqrt
@@ -14,6 +15,7 @@ from statistics import mean, median
 import pytest
 
 from airflow_provider_nenoa.emulator.limits import FixedWindow, SlidingWindow
+from airflow_provider_nenoa.waiting.budget import Budget
 from airflow_provider_nenoa.waiting.hub import Hub
 from tests.support import virtual_time
 from tests.support.simulated_vendor import SimulatedVendor, limits_of, read_at_once, wait_for_all
@@ -200,6 +202,22 @@ def test_starts_take_from_the_polls() -> None:
 
     assert vendor.refusals == []
     assert polls_within(vendor, DAY) >= 0.95 * (5000 - 1500)
+
+
+def test_the_budget_is_touched_by_the_event_loop_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Responses come in threads. Here they really do: this is the only test of these without virtual time."""
+    observed_in: list[int] = []
+    monkeypatch.setattr(Budget, "observe", lambda self, headers: observed_in.append(threading.get_ident()))
+    vendor = SimulatedVendor(*limits_of("max"))
+
+    async def main() -> None:
+        with vendor.installed():
+            await wait_for_all(vendor, {f"run-{number}": 0.0 for number in range(10)}, age=HOUR)
+
+    asyncio.run(main())
+
+    assert len(vendor.polls) == 10
+    assert set(observed_in) == {threading.get_ident()}
 
 
 def test_a_day_of_runs_fits_into_the_free_plan() -> None:
