@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_nenoa.waiting.budget import DAY, MINUTE, Budget
+from airflow_provider_nenoa.waiting.budget import DAY, HOUR, MINUTE, MOST_PER_END, Budget
 from airflow_provider_nenoa.waiting.window import SHARE_OF_STARTS
 
 
@@ -181,6 +181,16 @@ def test_a_start_that_the_vendor_has_told_of_is_not_counted_again() -> None:
     for _ in range(40):
         budget.spend_elsewhere(seconds_ago=1)
     assert sent_within(MINUTE - 1, budget, clock) == 100 - 40 - 10
+
+
+def test_something_is_left_for_who_starts_later() -> None:
+    """A run a minute ends, and no other waits: that is no reason to spend the day within an hour."""
+    clock = FakeClock()
+    budget = Budget(None, 10_000, clock)
+    sent_within(1, budget, clock)  # what may be sent ahead
+    budget.saw(seconds=MINUTE, ended=True, waiting=1)
+    sent = sent_within(HOUR, budget, clock)
+    assert sent == pytest.approx(MOST_PER_END * HOUR / MINUTE, rel=0.05)
 
 
 def sent_in_company(others: int) -> int:
