@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from asgiref.sync import async_to_sync
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -428,6 +429,25 @@ def test_a_connection_that_cannot_be_used(error: Exception | None) -> None:
             assert (await wait_for(hub)).word == "completed"
 
     run(main)
+
+
+async def test_a_connection_is_read_to_the_end_whoever_is_cancelled_meanwhile() -> None:
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def ask_supervisor() -> str:
+        asked.set()
+        await asyncio.sleep(0.05)
+        answered.set()
+        return "the connection"
+
+    # As in the triggerer of Airflow 3.0 and 3.1: an answer that nobody waits for is taken for the next question's.
+    reading = asyncio.ensure_future(hub_module.read_connection_in_airflows_thread(async_to_sync(ask_supervisor)))
+    await asked.wait()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await asyncio.wait_for(answered.wait(), 10)
+    assert await hub_module.read_connection_in_airflows_thread(async_to_sync(ask_supervisor)) == "the connection"
 
 
 # Deadlines
