@@ -384,5 +384,5 @@ async def read_connection_in_airflows_thread(read: Callable[[], Any]) -> Any:
     # In a triggerer, Airflow's connections are read over a socket that only asgiref's thread may use (3.0 to 3.2).
     from asgiref.sync import sync_to_async
 
-    # Nor may it be cancelled there (3.0 and 3.1): the next to read would get this answer, and the triggerer end with it.
+    # Nor may it be cancelled there (3.0, 3.1): the next to read would get this answer, and the triggerer end with it.
     return await asyncio.shield(sync_to_async(read)())
