@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from tests.e2e.crash.stage import KINDS, MODES, Outcome, Stage
+from tests.e2e.crash.stage import AIRFLOW, KINDS, MODES, Outcome, Stage
 from tests.support.local_airflow import LocalAirflow
 
 Script = Callable[[Stage], None]
@@ -39,6 +39,7 @@ class Situation:
 
     :param words: What happens, for the documentation.
     :param expected: What must come of it, for each kind of run if they differ.
+    :param before_3_3: What must come of it on Airflow before 3.3, where the note is a Variable, if that differs.
     :param kinds: For which kinds.
     :param modes: In which ways of waiting.
     :param quick: For which (kind, mode) it is part of the quick selection.
@@ -50,6 +51,7 @@ class Situation:
 
     words: str
     expected: Outcome | Mapping[str, Outcome]
+    before_3_3: Outcome | None = None
     kinds: tuple[str, ...] = KINDS
     modes: tuple[str, ...] = MODES
     quick: tuple[tuple[str, str], ...] = ()
@@ -87,8 +89,13 @@ class Case:
         return (self.kind, self.mode) in self.situation.quick
 
     @property
+    def differs(self) -> bool:
+        """Whether this Airflow is an older one than the documented table is about, and it matters."""
+        return AIRFLOW < (3, 3) and self.situation.before_3_3 is not None
+
+    @property
     def expected(self) -> Outcome:
-        expected = self.situation.expected
+        expected = self.situation.before_3_3 if self.differs else self.situation.expected
         return expected if isinstance(expected, Outcome) else expected[self.kind]
 
     def play(self, airflow: LocalAirflow) -> Outcome:
@@ -197,12 +204,14 @@ KILLED = [
     Situation(
         "after the task has its result, before Airflow hears of it",
         ADOPTED,
+        before_3_3=PAID_TWICE,
         stage={"dies": "finished"},
         quick=(("agent", "blocking"), ("query", "deferrable")),
     ),
     Situation(
         "after a task with `wait_for_completion=False` has its id, before Airflow hears of it",
         ADOPTED,
+        before_3_3=PAID_TWICE,
         modes=("blocking",),
         stage={"dies": "finished", "arguments": {"wait_for_completion": False}},
     ),
@@ -424,10 +433,12 @@ def mark_failed_and_clear(stage: Stage) -> None:
         stage.until("in the triggerer", lambda: stage.times_logged("trigger", "starting"))
     (run_id,) = stage.runs()
     stage.run.set_state("task", "failed")
-    stage.until("said", lambda: stage.times_logged(run_id, "goes on"))
+    told = stage.mode == "blocking" or AIRFLOW >= (3, 3)  # before, Airflow does not tell a trigger
+    if told:
+        stage.until("said", lambda: stage.times_logged(run_id, "goes on"))
     stage.until("gone", lambda: stage.task_id not in stage.airflow.task_processes())
     stage.until_ended()
-    assert stage.times_logged(run_id, "goes on") == 1, stage.story()
+    assert stage.times_logged(run_id, "goes on") == told, stage.story()
     stage.clear()
     end_when_adopted(stage)
 
