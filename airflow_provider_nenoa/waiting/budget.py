@@ -54,14 +54,17 @@ class Budget:
         self._minute = None if per_minute is None else Window(per_minute, MINUTE)
         self._day = None if per_day is None else Window(per_day, DAY)
         self._ahead = 1.0 if self._day is None else max(1.0, self._day.limit * AHEAD)
-        self._credit = self._ahead
-        self._rate = 0.0
-        self._waiting = 1
-        self._ends = self._watched = 0.0
-        self._strangers, self._strangers_until = 0.0, -math.inf
-        self._ours, self._theirs = 1.0, 0.0
+        self._credit = self._ahead  # polls that may go out now, by the day's plan
+        self._rate = 0.0  # what is added to that in a second
         self._credited_at = self._clock()
         self._planned_at = -math.inf
+        # What polls have found lately: ends, in so many seconds that runs were left alone; and how many still wait.
+        self._ends = self._watched = 0.0
+        self._waiting = 1
+        # Requests that the vendor has told of, in the window that lasts until then, and nobody else yet.
+        self._strangers, self._strangers_until = 0.0, -math.inf
+        # Our polls lately, and what others have sent meanwhile.
+        self._ours, self._theirs = 1.0, 0.0
         self._next_at = self._paused_until = -math.inf
 
     def delay(self) -> float:
