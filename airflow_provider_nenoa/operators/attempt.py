@@ -173,14 +173,14 @@ class Attempt:
         try:
             ended = self._wait(note, deadline)
         except DeadlinePassed as passed:
-            raise self._timed_out(note, str(passed)) from None
+            return self._look_once_more(note, str(passed))
         return self._ended(note, ended)
 
     def _ended(self, note: Note, ended: Ended) -> Any:
         return self._conclude(note, asking.read(self.hook, self._key(note), ended))
 
     def _look_once_more(self, note: Note, word: str) -> Any:
-        """Ask before giving up: the run may have ended while no triggerer ran."""
+        """Ask before giving up: its webhook may be lost, or it may have ended while no triggerer ran."""
         words = [word]
         try:
             ended = asking.ask(self.hook, self._key(note), on_word=words.append)
@@ -188,7 +188,7 @@ class Attempt:
             self.log.warning("%s", error)
             ended = None
         if ended is None:
-            raise self._timed_out(note, words[-1])
+            raise self._timed_out(note, words[-1]) from None
         return self._ended(note, ended)
 
     def _conclude(self, note: Note, run: Run) -> Any:

@@ -400,6 +400,13 @@ def test_a_run_that_ended_in_time_while_no_triggerer_ran(
     assert job.started(emulator) == 1
 
 
+def test_a_run_that_ended_between_the_last_poll_and_the_time_out(polled: None, emulator: Emulator, job: Job) -> None:
+    task = job.task(deferrable=False, poll_interval=60, timeout=3)
+    result = task.make().execute(task.context)
+    result_of(job, emulator.control.runs()[0]["id"], result)
+    assert job.started(emulator) == 1
+
+
 def test_an_earlier_run_that_failed_is_not_gone_on_with(
     polled: None, emulator: Emulator, job: Job, deferrable: bool
 ) -> None:

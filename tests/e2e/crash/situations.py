@@ -605,7 +605,7 @@ DISASTERS = [
     ),
     Situation(
         "the same with a vendor that sends its webhook only once; the connection has a `run_status_path`",
-        ADOPTED,
+        ONCE,
         kinds=("workflow",),
         stage={"seconds": None, "arguments": {"timeout": 40.0}, "extra": {"run_status_path": "/runs/{message_id}"}},
         disaster=end_without_api_server,
