@@ -66,7 +66,8 @@ def test_a_run_that_is_told_of(airflow: LocalAirflow, emulator: Emulator, statsd
     assert requests.post(url, data=b"{}", timeout=10).status_code == 401
     signed = dict([signatures.sign("openanalyst", WEBHOOK_SECRET, b"{}")])
     assert requests.post(url, data=b"{}", headers=signed, timeout=10).status_code == 422
-    wait_until(lambda: statsd.received("waiting", **told), 20, lambda: "no triggerer waits")
+    # Timed is only what comes from now on: before its long poll, the triggerer finds an end by looking it up.
+    wait_until(lambda: statsd.received("webhook.newest_age", **told), 60, lambda: "no triggerer has begun a long poll")
     finish(emulator)
     run.expect("success")
 
