@@ -1,14 +1,17 @@
 """
 Every use of Airflow that goes beyond its public interface, each with the reason why there is no other way.
 
-All but the metrics clients is for the API server, or the stand-alone receiver, never for a worker or triggerer.
+All but the metrics clients and `build_in_process_api` is for the API server, or the stand-alone receiver.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from airflow.models.connection import Connection
     from airflow.models.crypto import FernetProtocol
     from sqlalchemy.engine import Engine
@@ -26,6 +29,21 @@ def metadata_engine() -> Engine:
     if settings.engine is None:
         raise RuntimeError("Airflow has not set up its database engine in this process.")
     return settings.engine
+
+
+def runs_db_manager(path: str) -> bool:
+    """
+    Return whether ``airflow db migrate`` runs a provider's database manager.
+
+    From Airflow 3.2 it finds those that the metadata of providers names; before, the configuration must name them.
+
+    :param path: The path of the manager's class.
+    """
+    from airflow.configuration import conf
+    from airflow.providers_manager import ProvidersManager
+
+    named = str(conf.get("database", "external_db_managers", fallback=None) or "").split(",")
+    return hasattr(ProvidersManager, "db_managers") or path in [each.strip() for each in named]
 
 
 def fernet() -> FernetProtocol:
@@ -51,6 +69,18 @@ def server_connection(conn_id: str) -> Connection:
     from airflow.models.connection import Connection
 
     return Connection.get_connection_from_secrets(conn_id)
+
+
+def build_in_process_api() -> None:
+    """
+    Load and build the API that a triggerer's main process asks for connections, so that it is quick to build again.
+
+    Nothing public makes Airflow do it before the first connection is read, and then in the main loop.
+    """
+    with suppress(Exception):  # it is a courtesy: whatever goes wrong here, Airflow tells of in its own time
+        from airflow.api_fastapi.execution_api.app import InProcessExecutionAPI
+
+        InProcessExecutionAPI().app  # noqa: B018
 
 
 def server_stats() -> Any:
@@ -95,3 +125,45 @@ def task_stats() -> Any:
     except ImportError:
         from airflow.stats import Stats
     return Stats
+
+
+def logged_in_user() -> Callable[..., Any]:
+    """
+    Return Airflow's own FastAPI dependency that gives the user who is logged in, or refuses with 401 or 403.
+
+    Airflow offers plugins no public one, and a second login, or none, would be worse.
+    """
+    from airflow.api_fastapi.core_api.security import get_user
+
+    return get_user
+
+
+def may_use_connection(user: Any, method: Literal["GET", "POST"], conn_id: str | None) -> bool:
+    """
+    Ask Airflow's auth manager whether a user may see (``GET``) or test (``POST``) a connection, as its own pages do.
+
+    :param conn_id: The connection; None: connections in general.
+    """
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails
+    from airflow.models.connection import Connection
+
+    of_team: dict[str, Any] = {}
+    if conn_id is not None and hasattr(ConnectionDetails, "team_name"):  # Airflow 3.1+
+        of_team = {"team_name": Connection.get_team_name(conn_id)}
+    details = ConnectionDetails(conn_id=conn_id, **of_team)
+    return get_auth_manager().is_authorized_connection(method=method, details=details, user=user)
+
+
+def stored_connections(conn_types: Iterable[str]) -> list[str]:
+    """
+    Return the ids of the connections in Airflow's database that have one of some types.
+
+    Airflow's public API lists them over HTTP only, for whoever has a token.
+    """
+    from airflow.models.connection import Connection
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session(scoped=False) as session:
+        return list(session.scalars(select(Connection.conn_id).where(Connection.conn_type.in_(list(conn_types)))))

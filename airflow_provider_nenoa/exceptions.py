@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 try:
-    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+    from airflow.sdk.exceptions import AirflowException
+    from airflow.sdk.exceptions import AirflowFailException as AirflowFailException
     from airflow.sdk.exceptions import (
         AirflowOptionalProviderFeatureException as AirflowOptionalProviderFeatureException,
     )
+    from airflow.sdk.exceptions import AirflowRescheduleException as AirflowRescheduleException
     from airflow.sdk.exceptions import AirflowSensorTimeout as AirflowSensorTimeout
+    from airflow.sdk.exceptions import AirflowSkipException as AirflowSkipException
+    from airflow.sdk.exceptions import AirflowTaskTimeout as AirflowTaskTimeout
     from airflow.sdk.exceptions import TaskDeferralTimeout as TaskDeferralTimeout
 except ImportError:  # Airflow 3.0 and 3.1 keep them in the core
-    from airflow.exceptions import AirflowException, AirflowFailException  # type: ignore[attr-defined,no-redef]
+    from airflow.exceptions import AirflowException  # type: ignore[attr-defined]
+    from airflow.exceptions import AirflowFailException as AirflowFailException  # type: ignore[no-redef]
     from airflow.exceptions import (
         AirflowOptionalProviderFeatureException as AirflowOptionalProviderFeatureException,
     )
+    from airflow.exceptions import AirflowRescheduleException as AirflowRescheduleException
     from airflow.exceptions import AirflowSensorTimeout as AirflowSensorTimeout  # type: ignore[no-redef]
+    from airflow.exceptions import AirflowSkipException as AirflowSkipException  # type: ignore[no-redef]
+    from airflow.exceptions import AirflowTaskTimeout as AirflowTaskTimeout  # type: ignore[no-redef]
     from airflow.exceptions import TaskDeferralTimeout as TaskDeferralTimeout  # type: ignore[no-redef]
 
 
@@ -57,6 +67,10 @@ class InvalidConnection(PermanentError):
     """The Airflow connection is of another type, or lacks something. Nothing was sent."""
 
 
+class InvalidSetting(PermanentError):
+    """A setting of this machine, such as a proxy or a file of certificates, cannot be used. Nothing was sent."""
+
+
 class ConnectionUnreadable(NenoaError):
     """
     Airflow did not hand out the connection. Nothing was sent.
@@ -94,12 +108,25 @@ class ConnectionFailed(NenoaError):
     """No answer: the vendor could not be reached, or the connection broke."""
 
 
+class CertificateRefused(ConnectionFailed):
+    """The TLS certificate of whoever answered is not accepted. Nothing was sent."""
+
+
 class InvalidReply(NenoaError):
     """The vendor answered 2xx with something that is not what its API promises."""
 
 
 class StartOutcomeUnknown(NenoaError):
-    """A request that starts something went out and no clear answer came: it may or may not have started."""
+    """
+    A request that starts or changes something went out and no clear answer came: it may or may not have done so.
+
+    :param message: What happened, and what to do.
+    :param why: Why there was no clear answer, in a few words.
+    """
+
+    def __init__(self, message: str, *, why: str = "", **options: Any) -> None:
+        super().__init__(message, **options)
+        self.why = why
 
 
 class ReceiverUnavailable(NenoaError):
@@ -114,12 +141,20 @@ class DownloadFailed(NenoaError):
     """A file of a run could not be fetched from where the vendor keeps it."""
 
 
-class ResultsExpired(PermanentError):
+class FilesMissing(PermanentError):
+    """Files of a run that has succeeded are not to be had: gone, refused, or not where they were said to be."""
+
+
+class ResultsExpired(FilesMissing):
     """The presigned URLs of a run's files are accepted no more, and there is no way to ask for fresh ones."""
 
 
 class ResultRefused(PermanentError):
     """A result is not taken as it is: too much of it, or a file at an address that no vendor's file should have."""
+
+
+class RowsMissing(ResultRefused):
+    """Fewer rows came than the vendor says there are."""
 
 
 class RunTimeout(NenoaError):
@@ -128,6 +163,10 @@ class RunTimeout(NenoaError):
 
 class SensorTimeout(RunTimeout, AirflowSensorTimeout):
     """The same for a sensor: as with every sensor, its timeout is not retried."""
+
+
+TRANSIENT = (ConnectionFailed, InvalidReply, RateLimited, ReceiverUnavailable, ServerError)
+"""What a wait goes on after: the next answer may be better."""
 
 
 class DeadlinePassed(Exception):

@@ -27,8 +27,8 @@ class RunStatus(StrEnum):
 
 
 _WORDS = {
-    RunStatus.RUNNING: ("queued", "pending", "processing", "running"),
-    RunStatus.SUCCESS: ("success", "succeeded", "completed"),
+    RunStatus.RUNNING: ("queued", "pending", "started", "processing", "running", "in_progress"),
+    RunStatus.SUCCESS: ("success", "succeeded", "completed", "ready"),
     RunStatus.FAILED: ("failed", "error", "timeout"),
     RunStatus.CANCELLED: ("cancelled", "canceled"),
 }
@@ -45,6 +45,26 @@ def status_of(word: object) -> RunStatus | None:
     return _STATUS_OF.get(word.strip().lower()) if isinstance(word, str) else None
 
 
+def same_run(key: tuple[str | None, str | None, str | None], told: tuple[str | None, str | None, str | None]) -> bool:
+    """
+    Whether what a webhook told of is the run that is asked for: it has the same ``ref``, or else the same id.
+
+    Ids are unique within a kind only. Where a webhook does not tell its kind, another ``ref`` says that it is about
+    another run.
+
+    :param key: Id, ``ref`` and kind that are asked for; None: not known.
+    :param told: Id, ``ref`` and kind that the webhook told of, likewise.
+    """
+    (run_id, ref, kind), (told_id, told_ref, told_kind) = key, told
+    if ref is not None and ref == told_ref:
+        return True
+    if run_id is None or run_id != told_id:
+        return False
+    if kind is not None and told_kind is not None:
+        return kind == told_kind
+    return None in (ref, told_ref)
+
+
 @dataclass(frozen=True)
 class Run:
     """
@@ -53,11 +73,14 @@ class Run:
     :param run_id: The vendor's id: NenAI's ``message_id``, OpenAnalyst's ``run_id`` or query ``id``.
     :param word: The vendor's status word, as it came.
     :param payload: The vendor's whole answer or webhook body, every field it sent.
+    :param has_result: Whether it would have the result and the files of a run that has ended; NenAI's MCP server tells
+        neither.
     """
 
     run_id: str
     word: str
     payload: dict[str, Any] = field(default_factory=dict, repr=False)  # may hold presigned URLs: not for logs
+    has_result: bool = field(default=True, repr=False)
 
     @property
     def status(self) -> RunStatus:

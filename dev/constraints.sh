@@ -11,13 +11,16 @@ cd "$(dirname "$0")/.."
 declare -A caps=(
     # PyJWT 2.11 refuses the token without an issuer that 3.0 signs. The execution API answers 422 to the client of its
     # own version with the FastAPI that cadwyn 6 brings. ObjectStoragePath cannot be made with universal-pathlib 0.3.
-    # 3.1 has the same caps on FastAPI and universal-pathlib, and names them.
-    [3.0]="pyjwt<2.11 fastapi<0.118 cadwyn<6 universal-pathlib<0.3"
+    # 3.1 has the same caps on FastAPI and universal-pathlib, and names them. (And pandas 2, as its users have.)
+    [3.0]="pyjwt<2.11 fastapi<0.118 cadwyn<6 universal-pathlib<0.3 pandas<3"
     # The API server does not start on FastAPI 0.137 ("needs a discriminator field"); 3.3 has this cap, and names it.
     [3.2]="fastapi<0.137 cadwyn<8"
+    # The Celery provider 3.26 imports a name that celery 5.7 has no more.
+    [3.3]="celery<5.7"
 )
-# The providers that `make bench` measures against run on the newest Airflow only.
-declare -A extras=([3.3]=",bench")
+# The Common AI provider, those that `make bench` measures against, and Celery: on the newest Airflow only.
+# Older ones make connection forms of wtforms, and do not install it.
+declare -A groups=([3.0]="wtforms" [3.1]="wtforms" [3.3]="--group ai --group bench --group ha")
 
 [ $# -gt 0 ] || set -- 3.0 3.1 3.2 3.3
 for minor; do
@@ -25,9 +28,10 @@ for minor; do
     file=constraints/constraints-$minor.txt
     echo "=== Airflow $minor"
     "${PYTHON:-python3.11}" -m venv --clear "$venv"
-    # shellcheck disable=SC2086  # a list of requirements
+    "$venv/bin/python" -m pip install --quiet --upgrade 'pip>=25.1'
+    # shellcheck disable=SC2086  # lists of requirements and groups
     "$venv/bin/python" -m pip install --quiet "apache-airflow==$minor.*" ${caps[$minor]:-} \
-        -e ".[parquet,sql,test,lint,docs${extras[$minor]:-}]"
+        -e ".[parquet,sql]" --group test --group lint --group docs ${groups[$minor]:-}
     echo "Starting it, to see that it runs"
     "$venv/bin/python" -m dev.check_airflow
     {

@@ -20,6 +20,7 @@ from airflow_provider_nenoa.sensors.nenai import NenAIWorkflowRunSensor
 @dag(
     schedule=None,
     tags=["nenoa", "example"],
+    doc_md=__doc__,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
     params={
         "workflow_id": Param("6f9619ff-8b86-4d01-b42d-00cf4fc964ff", type="string"),

@@ -11,7 +11,7 @@ from airflow_provider_nenoa.triggers.events import RunEventTrigger
 nenai_run = Asset("nenai_run", watchers=[AssetWatcher(name="nenai_webhooks", trigger=RunEventTrigger("nenai_default"))])
 
 
-@dag(schedule=[nenai_run], tags=["nenoa", "example"])
+@dag(schedule=[nenai_run], tags=["nenoa", "example"], doc_md=__doc__)
 def nenoa_on_run_end() -> None:
     @task
     def tell(triggering_asset_events: Any = None) -> None:

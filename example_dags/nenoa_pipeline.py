@@ -19,6 +19,7 @@ from airflow_provider_nenoa.operators.openanalyst import OpenAnalystExecuteQuery
 @dag(
     schedule=None,
     tags=["nenoa", "example"],
+    doc_md=__doc__,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
     params={
         "workflow_id": Param("6f9619ff-8b86-4d01-b42d-00cf4fc964ff", type="string"),
@@ -38,7 +39,8 @@ def nenoa_pipeline() -> None:
         task_id="weekly_sales",
         dataset_id="{{ params.dataset_id }}",
         query="SELECT strftime('%W', date) AS week, SUM(revenue) AS revenue FROM sales "
-        "WHERE region = '{{ params.region }}' GROUP BY week ORDER BY revenue LIMIT 5",
+        "WHERE region = :region GROUP BY week ORDER BY revenue LIMIT 5",
+        parameters={"region": "{{ params.region }}"},
     )
     summary = OpenAnalystRunAgentOperator(
         task_id="summarise",

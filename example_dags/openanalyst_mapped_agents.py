@@ -12,6 +12,7 @@ from airflow_provider_nenoa.operators.openanalyst import OpenAnalystListDatasets
 @dag(
     schedule=None,
     tags=["nenoa", "example"],
+    doc_md=__doc__,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
     params={"agent_id": "agent_xyz789"},
 )

@@ -21,6 +21,7 @@ from airflow_provider_nenoa.operators.openanalyst import (
 @dag(
     schedule=None,
     tags=["nenoa", "example"],
+    doc_md=__doc__,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
     params={"agent_id": Param("agent_xyz789", type="string"), "table": Param("sales", type="string")},
 )

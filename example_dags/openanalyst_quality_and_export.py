@@ -20,6 +20,7 @@ from airflow_provider_nenoa.operators.openanalyst import OpenAnalystExecuteQuery
 @dag(
     schedule=None,
     tags=["nenoa", "example"],
+    doc_md=__doc__,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
     params={
         "dataset_id": Param("ds_abc123", type="string"),

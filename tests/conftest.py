@@ -18,6 +18,24 @@ os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="nenoa-airflow-")
 atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave a test out where Airflow lacks what it needs: ``@pytest.mark.needs(name)``, of `FEATURES`."""
+    from tests.support.versions import has, reason
+
+    for mark in item.iter_markers("needs"):
+        if not has(name := mark.args[0]):
+            pytest.skip(reason(name))
+
+
+@pytest.fixture(scope="session")
+def mariadb_databases() -> Iterator[Callable[[], str]]:
+    """A function that makes an empty database on the session's MariaDB server and returns its URL."""
+    from tests.support.mariadb import mariadb_server
+
+    with mariadb_server() as make_database:
+        yield make_database
+
+
 @pytest.fixture(scope="session")
 def postgres_databases() -> Iterator[Callable[[], str]]:
     """A function that makes an empty database on the session's PostgreSQL server and returns its URL."""

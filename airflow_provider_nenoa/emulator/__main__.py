@@ -13,6 +13,9 @@ from pydantic import ValidationError
 from airflow_provider_nenoa.emulator.server import Server, listen
 from airflow_provider_nenoa.emulator.settings import PLANS, Settings
 
+#: Without a key of its own, a connection with a wrong one could not be told from a right one.
+NENAI_KEY = "nen_emulator"
+
 
 def _seconds(text: str) -> float | None:
     return None if text == "never" else float(text)
@@ -40,8 +43,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--openanalyst-webhook-secret", help="signs OpenAnalyst's webhooks")
     parser.add_argument("--nenai-webhook-secret", help="signs NenAI's webhooks")
     parser.add_argument("--openanalyst-key", help="the one accepted key (default: any oa_live_... or oa_test_...)")
-    parser.add_argument("--nenai-key", help="the one accepted key (default: any)")
-    parser.add_argument("--pagination", choices=["page", "cursor", "repeat"], help="form of lists (default: page)")
+    parser.add_argument("--nenai-key", default=NENAI_KEY, help="the one accepted key (default: %(default)s)")
+    parser.add_argument(
+        "--pagination", choices=["page", "cursor", "repeat", "gaps", "endless"], help="form of lists (default: page)"
+    )
+    parser.add_argument("--api-form", choices=["both", "api", "server"], help="OpenAnalyst's reference (default: both)")
+    forms = ["hex", "prefixed", "upper", "base64", "base64url", "stripe"]
+    parser.add_argument("--signature", choices=forms, help="how OpenAnalyst writes it (default: hex)")
+    parser.add_argument("--webhook-form", choices=["1", "2", "mixed"], help="of NenAI's last webhook (default: 1)")
+    parser.add_argument("--mcp-reply", choices=["sse", "json"], help="how the MCP server answers (default: sse)")
     parser.add_argument("--run-status-path", action="store_true", help="NenAI answers GET /runs/{message_id}")
     parser.add_argument("--public-url", help="base of presigned URLs (default: where the run was started)")
     return parser

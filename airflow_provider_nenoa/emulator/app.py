@@ -9,13 +9,17 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from airflow_provider_nenoa.emulator import control, files, nenai, openanalyst
+from airflow_provider_nenoa.emulator import control, files, mcp, nenai, openanalyst, openanalyst_server
 from airflow_provider_nenoa.emulator.clock import Clock
 from airflow_provider_nenoa.emulator.data import Database
 from airflow_provider_nenoa.emulator.door import CONTROL, Door
+from airflow_provider_nenoa.emulator.openanalyst_errors import OpenAnalystError, error_body, media_type
+from airflow_provider_nenoa.emulator.openanalyst_runs import AnalystRuns
+from airflow_provider_nenoa.emulator.registered import Registered
 from airflow_provider_nenoa.emulator.settings import Settings
 from airflow_provider_nenoa.emulator.state import State
 from airflow_provider_nenoa.emulator.webhooks import Webhooks
+from airflow_provider_nenoa.emulator.workflow_runs import WorkflowRuns
 
 
 def create_app(settings: Settings | None = None, clock: Clock | None = None) -> FastAPI:
@@ -37,10 +41,20 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None) -> 
 
     app = FastAPI(title="NenAI and OpenAnalyst, emulated", lifespan=lifespan)
     app.state.emulator = state
-    vendors = [openanalyst.router(state, webhooks, database), nenai.router(state, webhooks), files.router(state)]
-    for router in (*vendors, control.router(state)):
+    runs = WorkflowRuns(state, webhooks)
+    registered = Registered(state, webhooks)
+    analyst_runs = AnalystRuns(state, webhooks, registered)
+    vendors = [
+        openanalyst_server.router(state, analyst_runs, registered, database, openanalyst.PREFIX),
+        openanalyst.router(state, analyst_runs, database),
+        openanalyst_server.downloads(state),
+        nenai.router(state, runs),
+        mcp.router(state, runs),
+        files.router(state),
+    ]
+    for router in (*vendors, control.router(state, registered)):
         app.include_router(router)
-    app.add_exception_handler(openanalyst.OpenAnalystError, _vendor_error)
+    app.add_exception_handler(OpenAnalystError, _vendor_error)
     app.add_exception_handler(nenai.NenAIError, _vendor_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(Door, routes=[route for router in vendors for route in router.routes], state=state)
@@ -48,7 +62,9 @@ def create_app(settings: Settings | None = None, clock: Clock | None = None) -> 
 
 
 async def _vendor_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, openanalyst.OpenAnalystError | nenai.NenAIError)
+    if isinstance(error, OpenAnalystError):
+        return error.response(request.app.state.emulator.settings.error_form)
+    assert isinstance(error, nenai.NenAIError)
     return error.response()
 
 
@@ -59,7 +75,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if path.startswith(CONTROL):
         return JSONResponse({"detail": error.detail}, error.status_code)
     if path.startswith(openanalyst.PREFIX + "/"):
-        body = openanalyst.error_body(error.status_code, "The requested resource does not exist.")
-    else:
-        body = nenai.error_body("Not found", "No such resource")
+        form = request.app.state.emulator.settings.error_form
+        body = error_body(error.status_code, "The requested resource does not exist.", form=form)
+        return JSONResponse(body, error.status_code, error.headers, media_type(form))
+    body = nenai.error_body("Not found", "No such resource")
     return JSONResponse(body, error.status_code, error.headers)

@@ -55,14 +55,21 @@ class Control:
         return list(self._call("GET", "/deliveries"))
 
     def runs(self) -> list[dict[str, Any]]:
-        """All runs: ``id``, ``kind``, ``status``, ``ended``."""
+        """All runs: ``id``, ``kind``, ``status``, ``phase`` (``queued``, ``started`` or ``running``), ``ended``."""
         return list(self._call("GET", "/runs"))
+
+    def begin(self, run_id: str) -> None:
+        """Let a run leave the queue now.
+
+        :raises ControlError: if there is no such run, or it has begun.
+        """
+        self._call("POST", f"/runs/{run_id}/begin")
 
     def finish(self, run_id: str, **behaviour: Any) -> None:
         """End a run now.
 
         :param behaviour: ``outcome``, ``error``, ``result``, ``files``, ``webhooks`` as in
-            :class:`airflow_provider_nenoa.emulator.settings.Behaviour`.
+            :class:`airflow_provider_nenoa.emulator.behaviour.Behaviour`.
         :raises ControlError: if there is no such run, or it has ended.
         """
         self._call("POST", f"/runs/{run_id}/finish", behaviour)
@@ -84,8 +91,17 @@ class Control:
 
     def webhook_fault(self, **fault: Any) -> None:
         """Queue a fault for the webhooks of the runs that start from now on; see
-        :class:`airflow_provider_nenoa.emulator.settings.WebhookFault`."""
+        :class:`airflow_provider_nenoa.emulator.behaviour.WebhookFault`."""
         self._call("POST", "/webhook-faults", fault)
+
+    def event(self, event: str, *, url: str | None = None, **fields: Any) -> int:
+        """Send an event of OpenAnalyst's, for example ``alert_triggered``.
+
+        :param url: where to; None: to the registered webhooks that asked for it.
+        :param fields: of the body; for registered webhooks they are in its ``data``.
+        :return: to how many it was sent.
+        """
+        return int(self._call("POST", "/events", {"event": event, "url": url, "fields": fields})["sent"])
 
     def clock(self, *, freeze: bool | float = False, advance: float = 0) -> float:
         """Stop or move the clock of limits and expiries.

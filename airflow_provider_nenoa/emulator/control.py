@@ -8,10 +8,11 @@ import pydantic
 from fastapi import APIRouter, Body, HTTPException
 from fastapi.responses import JSONResponse
 
+from airflow_provider_nenoa.emulator.behaviour import Strict, WebhookFault
 from airflow_provider_nenoa.emulator.door import CONTROL
 from airflow_provider_nenoa.emulator.faults import Fault
-from airflow_provider_nenoa.emulator.settings import Strict, WebhookFault
-from airflow_provider_nenoa.emulator.state import State
+from airflow_provider_nenoa.emulator.registered import Registered
+from airflow_provider_nenoa.emulator.state import Run, State
 
 _SECRETS = {"openanalyst_key", "nenai_key", "openanalyst_webhook_secret", "nenai_webhook_secret"}
 
@@ -27,7 +28,20 @@ class ClockChange(Strict):
     advance: float = 0
 
 
-def router(state: State) -> APIRouter:
+class Event(Strict):
+    """What ``POST /_control/events`` takes: an event of OpenAnalyst's, which need not name a run.
+
+    :param event: its name, for example ``alert_triggered``.
+    :param fields: of the body; for registered webhooks they are in its ``data``.
+    :param url: where to; None: to the registered webhooks that asked for it.
+    """
+
+    event: str
+    fields: dict[str, Any] = {}
+    url: str | None = None
+
+
+def router(state: State, registered: Registered) -> APIRouter:
     """The control API."""
     api = APIRouter(prefix=CONTROL, tags=["Control"])
 
@@ -49,16 +63,31 @@ def router(state: State) -> APIRouter:
 
     @api.get("/runs")
     async def runs() -> JSONResponse:
-        shown = [{"id": r.id, "kind": r.kind, "status": r.status, "ended": r.ended} for r in state.runs.values()]
+        shown = [
+            {"id": r.id, "kind": r.kind, "status": r.status, "phase": r.phase, "ended": r.ended}
+            for r in state.runs.values()
+        ]
         return JSONResponse(shown)
 
-    @api.post("/runs/{run_id}/finish")
-    async def finish(run_id: str, change: dict[str, Any] = Body(default={})) -> dict[str, Any]:  # noqa: B008
+    def going_on(run_id: str) -> Run:
         run = state.runs.get(run_id)
         if run is None:
             raise HTTPException(404, f"There is no run {run_id}.")
         if run.ended:
             raise HTTPException(409, f"The run {run_id} has ended as {run.status}.")
+        return run
+
+    @api.post("/runs/{run_id}/begin")
+    async def begin(run_id: str) -> dict[str, Any]:
+        run = going_on(run_id)
+        if run.phase != "queued":
+            raise HTTPException(409, f"The run {run_id} has begun.")
+        state.begin(run)
+        return {"id": run.id, "phase": run.phase}
+
+    @api.post("/runs/{run_id}/finish")
+    async def finish(run_id: str, change: dict[str, Any] = Body(default={})) -> dict[str, Any]:  # noqa: B008
+        run = going_on(run_id)
         try:
             run.behaviour = run.behaviour.overruled(change)
         except pydantic.ValidationError as error:
@@ -88,6 +117,13 @@ def router(state: State) -> APIRouter:
     async def add_webhook_fault(fault: WebhookFault) -> dict[str, Any]:
         state.webhook_faults.append(fault)
         return {"status": "ok"}
+
+    @api.post("/events")
+    async def send_event(event: Event) -> dict[str, Any]:
+        if event.url is None:
+            return {"sent": registered.tell(event.event, event.fields)}
+        registered.send(event.event, event.fields, event.url)
+        return {"sent": 1}
 
     @api.post("/clock")
     async def change_clock(change: ClockChange) -> dict[str, Any]:

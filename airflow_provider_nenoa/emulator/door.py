@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_provider_nenoa.emulator import nenai, openanalyst
 from airflow_provider_nenoa.emulator.faults import Fault
+from airflow_provider_nenoa.emulator.openanalyst_errors import error_body
 from airflow_provider_nenoa.emulator.state import State
 
 CONTROL = "/_control"
@@ -24,7 +25,8 @@ TRANSPORT = "emulator.transport"
 
 #: How much of a request's body is remembered.
 _REMEMBERED_BODY = 64 * 1024
-_SECRET_HEADERS = ("authorization", "x-api-key", "cookie")
+_PRESIGNED = ("/files/", "/assets/", "/links/", "/exported/")
+_SECRET_HEADERS = ("authorization", "x-api-key", "cookie", "mcp-session-id")
 
 
 class Dropped(Exception):
@@ -74,7 +76,7 @@ class Door:
         elif fault.kind == "status":
             if fault.acted:
                 await answer(_nowhere)
-            await _send_error(fault, path, reply)
+            await _send_error(fault, path, state, reply)
         elif fault.kind == "slow":
             first = True
 
@@ -164,7 +166,7 @@ def _entry(scope: Scope, body: bytes) -> dict[str, Any]:
     return {
         "method": scope["method"],
         "path": scope["path"],
-        "query": scope["query_string"].decode("latin-1") if not scope["path"].startswith("/files/") else "***",
+        "query": scope["query_string"].decode("latin-1") if not scope["path"].startswith(_PRESIGNED) else "***",
         "vendor": "openanalyst" if scope["path"].startswith(openanalyst.PREFIX + "/") else "nenai",
         "key": _masked(key),
         "headers": {name: "***" if name in _SECRET_HEADERS else value for name, value in headers.items()},
@@ -190,6 +192,8 @@ def _shown(body: bytes) -> Any:
         return body.decode("utf-8", "replace")
     if isinstance(shown, dict) and isinstance(secure := shown.get("secure_workflow_params"), dict):
         shown["secure_workflow_params"] = dict.fromkeys(secure, "***")
+    if isinstance(shown, dict) and "secret" in shown:
+        shown["secret"] = "***"  # noqa: S105
     return shown
 
 
@@ -225,12 +229,12 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], bod
     await send({"type": "http.response.body", "body": body})
 
 
-async def _send_error(fault: Fault, path: str, send: Send) -> None:
+async def _send_error(fault: Fault, path: str, state: State, send: Send) -> None:
     content = fault.body
     if content is None:
         words = "An error that was asked for."
         if path.startswith(openanalyst.PREFIX + "/"):
-            content = openanalyst.error_body(fault.status, words)
+            content = error_body(fault.status, words, form=state.settings.error_form)
         else:
             content = nenai.error_body("Injected fault", words)
     kind, body = ("text/plain", content.encode()) if isinstance(content, str) else ("application/json", _json(content))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from pydantic import Field
 
-from airflow_provider_nenoa.emulator.settings import Strict
+from airflow_provider_nenoa.emulator.behaviour import Strict
 
 
 class Match(Strict):
@@ -37,7 +38,9 @@ class Fault(Strict):
         ``not_json``: acted on; an HTML page comes back with the status of the reply;
         ``missing_id``: acted on; the reply lacks the run's id;
         ``unknown_status``: acted on; the reply's status is a word that nobody has documented;
-        ``slow``: acted on; the reply is held back.
+        ``slow``: acted on; the reply is held back;
+        ``tool_error``: a tool of the MCP server says that it failed; nothing was done;
+        ``rpc_error``: the MCP server answers the call of a tool with an error of JSON-RPC; nothing was done.
     :param match: which requests it hits.
     :param times: how many of them; None: all until the next reset.
     :param status: for ``status``.
@@ -46,6 +49,8 @@ class Fault(Strict):
     :param body: for ``status``: the body (JSON, or text as it is); None: as the vendor writes errors.
     :param seconds: for ``slow``.
     :param word: for ``unknown_status``.
+    :param tool: for ``tool_error`` and ``rpc_error``: the tool that it hits; None: any.
+    :param words: for ``tool_error`` and ``rpc_error``: what went wrong.
     """
 
     kind: Literal[
@@ -58,6 +63,8 @@ class Fault(Strict):
         "missing_id",
         "unknown_status",
         "slow",
+        "tool_error",
+        "rpc_error",
     ]
     match: Match = Match()
     times: int | None = Field(default=1, ge=1)
@@ -67,6 +74,12 @@ class Fault(Strict):
     body: Any = None
     seconds: float = Field(default=1.0, ge=0)
     word: str = "simmering"
+    tool: str | None = None
+    words: str = "An error that was asked for."
+
+    @property
+    def of_a_tool(self) -> bool:
+        return self.kind in ("tool_error", "rpc_error")
 
 
 class Faults:
@@ -80,8 +93,15 @@ class Faults:
 
     def take(self, method: str, path: str, route: str) -> Fault | None:
         """The fault that hits this request, if any; it is used up by that."""
+        return self._take(lambda fault: not fault.of_a_tool and fault.match.fits(method, path, route))
+
+    def take_tool(self, tool: str) -> Fault | None:
+        """The fault that hits this call of a tool, if any; it is used up by that."""
+        return self._take(lambda fault: fault.of_a_tool and fault.tool in (None, tool))
+
+    def _take(self, hits: Callable[[Fault], bool]) -> Fault | None:
         for place, fault in enumerate(self._queue):
-            if fault.match.fits(method, path, route):
+            if hits(fault):
                 if fault.times is not None:
                     fault.times -= 1
                     if fault.times == 0:

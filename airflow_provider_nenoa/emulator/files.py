@@ -1,69 +1,40 @@
-"""Result files of workflow runs behind presigned URLs that expire, as an object store serves them."""
+"""What a workflow run leaves behind: its files, in a zip or one by one, and pages that its result links to."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import hmac
 import re
-import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from urllib.parse import quote, urlencode
-from xml.sax.saxutils import escape
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
-from airflow_provider_nenoa.emulator.settings import ResultFile
+from airflow_provider_nenoa.emulator import archive, presigned
+from airflow_provider_nenoa.emulator.behaviour import ResultFile
 from airflow_provider_nenoa.emulator.state import State
-from airflow_provider_nenoa.emulator.wire import whole_number
 
-_BLOCK = 64 * 1024
 _RANGE = re.compile(r"bytes=(?P<first>[0-9]{0,18})-(?P<last>[0-9]{0,18})")
-_signing_key = secrets.token_bytes(32)
 
 
-def file_bytes(file: ResultFile, start: int, end: int) -> Iterator[bytes]:
-    """The bytes ``start`` to ``end`` (exclusive) of a file, in blocks.
-
-    No two blocks are alike, so that a reader who goes on at a wrong place is found out.
-    """
-    if file.content is not None:
-        yield file.content.encode()[start:end]
-        return
-    seed = hashlib.sha256(file.name.encode()).digest()
-    while start < end:
-        number, offset = divmod(start, _BLOCK)
-        block = hashlib.shake_128(seed + number.to_bytes(8, "big")).digest(_BLOCK)
-        piece = block[offset : min(_BLOCK, offset + end - start)]
-        yield piece
-        start += len(piece)
+def assets_path(message_id: str) -> str:
+    """Where the zip of a run's files is."""
+    return f"/assets/{message_id}/assets.zip"
 
 
-def file_size(file: ResultFile) -> int:
-    """Size in bytes."""
-    return file.size if file.content is None else len(file.content.encode())
+def file_path(message_id: str, name: str) -> str:
+    """Where one file of a run is."""
+    return f"/files/{message_id}/{quote(name, safe='')}"
 
 
-def _signature(path: str, expires: int) -> str:
-    return hmac.new(_signing_key, f"{path}?{expires}".encode(), hashlib.sha256).hexdigest()
-
-
-def presigned_url(base: str, message_id: str, name: str, expires: int) -> str:
-    """A URL that serves the file to everybody who has it, until it expires.
-
-    :param base: for example ``http://127.0.0.1:8090``.
-    :param expires: Unix seconds.
-    """
-    path = f"/files/{message_id}/{quote(name, safe='')}"
-    return f"{base}{path}?" + urlencode({"X-Expires": expires, "X-Signature": _signature(path, expires)})
-
-
-def _refused(status: int, code: str, message: str) -> Response:
-    xml = f"""<?xml version="1.0" encoding="UTF-8"?>
-<Error><Code>{code}</Code><Message>{escape(message)}</Message><RequestId>{secrets.token_hex(8).upper()}</RequestId></Error>
-"""
-    return Response(xml, status, media_type="application/xml")
+def links(base: str, message_id: str, count: int) -> list[str]:
+    """Links as a workflow's result may have them. Every other one carries a token, and is data all the same."""
+    return [
+        f"{base}/links/{message_id}/{number}" + ("" if number % 2 else f"?token={number:032x}")
+        for number in range(1, count + 1)
+    ]
 
 
 def _span(header: str | None, size: int) -> tuple[int, int] | None:
@@ -81,40 +52,63 @@ def _span(header: str | None, size: int) -> tuple[int, int] | None:
     return (start, end) if start < end else None
 
 
+def _served(request: Request, size: int, version: str, pieces: Callable[[int, int], Iterator[bytes]]) -> Response:
+    """The whole, or the part that is asked for.
+
+    :param version: changes when the bytes do.
+    :param pieces: gives the bytes from a place to another.
+    """
+    span = _span(request.headers.get("range"), size) if size else (0, 0)
+    if span is None:
+        reply = presigned.refused(416, "InvalidRange", "The requested range is not satisfiable")
+        reply.headers["Content-Range"] = f"bytes */{size}"
+        return reply
+    start, end = span
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Length": str(end - start),
+        "ETag": f'"{hashlib.sha256(version.encode()).hexdigest()[:32]}"',
+    }
+    status = HTTPStatus.OK
+    if (start, end) != (0, size):
+        status = HTTPStatus.PARTIAL_CONTENT
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    return StreamingResponse(pieces(start, end), status, headers, media_type="application/octet-stream")
+
+
 def router(state: State) -> APIRouter:
-    """``GET /files/{message_id}/{name}``."""
-    api = APIRouter(tags=["Result files"])
+    """``GET /assets/{message_id}/assets.zip``, ``GET /files/{message_id}/{name}``, ``GET /links/{message_id}/{n}``."""
+    api = APIRouter(tags=["What a workflow leaves behind"])
+
+    def files_of(message_id: str) -> list[ResultFile] | None:
+        run = state.runs.get(message_id)
+        return run.behaviour.files if run and run.ended else None
+
+    def missing() -> Response:
+        return presigned.refused(404, "NoSuchKey", "The specified key does not exist.")
+
+    @api.get("/assets/{message_id}/assets.zip")
+    async def get_assets(request: Request, message_id: str) -> Response:
+        if problem := presigned.problem(request, state.clock):
+            return problem
+        files = files_of(message_id)
+        if files is None:
+            return missing()
+        path = await asyncio.to_thread(state.archives.zipped, message_id, files)
+        return _served(request, path.stat().st_size, repr(files), lambda start, end: archive.read(path, start, end))
 
     @api.get("/files/{message_id}/{name:path}")
     async def get_file(request: Request, message_id: str, name: str) -> Response:
-        expires = whole_number(request.query_params.get("X-Expires", ""))
-        path = request.scope["raw_path"].decode()
-        if expires is None or not hmac.compare_digest(
-            _signature(path, expires).encode(), request.query_params.get("X-Signature", "").encode()
-        ):
-            return _refused(403, "SignatureDoesNotMatch", "The request signature we calculated does not match.")
-        if state.clock.time() >= expires:
-            return _refused(403, "AccessDenied", "Request has expired")
-        run = state.runs.get(message_id)
-        files = {file.name: file for file in (run.behaviour.files or ())} if run else {}
+        if problem := presigned.problem(request, state.clock):
+            return problem
+        files = {file.name: file for file in files_of(message_id) or ()}
         if name not in files:
-            return _refused(404, "NoSuchKey", "The specified key does not exist.")
-        file, size = files[name], file_size(files[name])
-        span = _span(request.headers.get("range"), size) if size else (0, 0)
-        if span is None:
-            reply = _refused(416, "InvalidRange", "The requested range is not satisfiable")
-            reply.headers["Content-Range"] = f"bytes */{size}"
-            return reply
-        start, end = span
-        headers = {
-            "Accept-Ranges": "bytes",
-            "Content-Length": str(end - start),
-            "ETag": f'"{hashlib.sha256(f"{file!r}".encode()).hexdigest()[:32]}"',
-        }
-        status = HTTPStatus.OK
-        if (start, end) != (0, size):
-            status = HTTPStatus.PARTIAL_CONTENT
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-        return StreamingResponse(file_bytes(file, start, end), status, headers, media_type="application/octet-stream")
+            return missing()
+        file = files[name]
+        return _served(request, file.length, repr(file), file.pieces)
+
+    @api.get("/links/{message_id}/{number}")
+    async def get_link(message_id: str, number: str) -> Response:
+        return HTMLResponse("<!doctype html><title>A shop</title><p>A page that a workflow saw. It is no file.</p>")
 
     return api

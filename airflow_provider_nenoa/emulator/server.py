@@ -146,28 +146,40 @@ class Emulator:
         """Host of a connection of type ``nenai``."""
         return self.url
 
-    def airflow_connections(self, api_key: str = "oa_live_emulator", *, receiver: bool = True) -> dict[str, str]:
+    @property
+    def mcp_url(self) -> str:
+        """NenAI's MCP server: ``mcp_url`` of a connection of type ``nenai``."""
+        return f"{self.url}/mcp/v1"
+
+    def airflow_connections(
+        self, api_key: str = "oa_live_emulator", *, receiver: bool = True, mcp: bool = False
+    ) -> dict[str, str]:
         """Environment variables that point Airflow's default connections of all our types here, secrets included; that
         of type ``openanalyst_sql`` to the data set ``ds_abc123``.
 
-        :param api_key: the key of both connections; OpenAnalyst sends no webhooks for ``oa_test_...``.
+        :param api_key: the key of a connection whose vendor was not set to one of its own; OpenAnalyst
+            sends no webhooks for ``oa_test_...``.
         :param receiver: whether the provider's webhook receiver runs, as it does in Airflow's API server. False, for
             ``dag.test()``: the connections have no webhook secret, so runs are polled; for NenAI turn the setting
             ``run_status_path`` on.
+        :param mcp: whether the connection of type ``nenai`` knows the MCP server, :attr:`mcp_url`.
         """
         openanalyst: dict[str, str] = {}
         nenai = {"run_status_path": "/runs/{message_id}"}
         if receiver:
             openanalyst = {"webhook_secret": self.settings.openanalyst_webhook_secret}
             nenai = {"webhook_secret": self.settings.nenai_webhook_secret}
+        if mcp:
+            nenai["mcp_url"] = self.mcp_url
         ours: list[tuple[str, str, dict[str, Any]]] = [
             ("openanalyst", self.openanalyst_url, {"extra": openanalyst}),
             ("openanalyst_sql", self.openanalyst_url, {"schema": "ds_abc123"}),
             ("nenai", self.nenai_url, {"extra": nenai}),
         ]
+        keys = {"openanalyst": self.settings.openanalyst_key, "nenai": self.settings.nenai_key}
         return {
             f"AIRFLOW_CONN_{kind.upper()}_DEFAULT": json.dumps(
-                {"conn_type": kind, "host": host, "password": api_key, **more}
+                {"conn_type": kind, "host": host, "password": keys[kind.partition("_")[0]] or api_key, **more}
             )
             for kind, host, more in ours
         }

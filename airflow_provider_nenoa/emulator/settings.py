@@ -1,10 +1,14 @@
-"""What can be set: for the whole emulator, and for a single run."""
+"""What can be set for the whole emulator."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, field_validator
+
+from airflow_provider_nenoa.emulator.behaviour import Behaviour, Strict, WebhookForm, form_name
+from airflow_provider_nenoa.emulator.openanalyst_errors import ErrorForm
+from airflow_provider_nenoa.emulator.signing import SignatureForm
 
 #: Requests per minute and per day of each plan (OpenAnalyst docs: "Rate Limits"). Unlimited stands for Enterprise.
 PLANS: dict[str, tuple[int | None, int | None]] = {
@@ -16,80 +20,11 @@ PLANS: dict[str, tuple[int | None, int | None]] = {
 }
 
 
-class Strict(BaseModel):
-    """A model in which a misspelt name is an error and not silently nothing."""
+class Workflow(Strict):
+    """A workflow as NenAI lists it. Two may have the same name."""
 
-    model_config = ConfigDict(extra="forbid")
-
-
-class ResultFile(Strict):
-    """A file that a workflow run leaves behind its presigned URL.
-
-    :param name: the file's name.
-    :param size: its size in bytes, filled with bytes that depend on the name alone.
-    :param content: text to serve instead; ``size`` is then ignored.
-    """
-
+    id: str
     name: str
-    size: int = Field(default=1024, ge=0)
-    content: str | None = None
-
-
-class WebhookFault(Strict):
-    """How the webhooks of a run go wrong.
-
-    :param times: for how many runs, when queued by the control API; None: for all until the next reset.
-    :param vendor: only for runs of this vendor.
-    :param status: only for webhooks with this status word, for example ``processing``.
-    :param duplicate: how many more times each webhook is sent.
-    :param reorder: NenAI's ``processing`` is sent after the end.
-    :param late: each webhook is held back by so many seconds.
-    :param lose: webhooks are never sent.
-    :param bad_signature: signed with another secret.
-    :param before_reply: the run ends at once; its webhooks are sent and answered before the start's reply goes out.
-    """
-
-    times: int | None = Field(default=1, ge=1)
-    vendor: Literal["nenai", "openanalyst"] | None = None
-    status: str | None = None
-    duplicate: int = Field(default=0, ge=0)
-    reorder: bool = False
-    late: float = Field(default=0, ge=0)
-    lose: bool = False
-    bad_signature: bool = False
-    before_reply: bool = False
-
-    def concerns(self, status: str) -> bool:
-        return self.status is None or self.status == status
-
-
-class Behaviour(Strict):
-    """How a run goes. A kind of run has a default; ``{"emulate": {...}}`` in a run's own input overrules it.
-
-    :param seconds: how long it takes; None: until it is ended through the control API.
-    :param outcome: ``success``, ``failed``, or any other status word, which is then what the vendor reports.
-    :param error: the vendor's words when it did not succeed.
-    :param result: fields that are added to (or replace those of) the result.
-    :param files: result files of a workflow run; None: one ``result.json``.
-    :param webhooks: how its webhooks go wrong.
-    """
-
-    seconds: float | None = Field(default=1.0, ge=0)
-    outcome: str = "success"
-    error: str | None = None
-    result: dict[str, Any] | None = None
-    files: list[ResultFile] | None = None
-    webhooks: WebhookFault | None = None
-
-    def overruled(self, wish: Any) -> Behaviour:
-        """This behaviour with the fields of ``wish`` (a dict) put over it.
-
-        :raises pydantic.ValidationError: if a field is unknown or has a wrong value.
-        """
-        if wish is None:
-            return self
-        given = Behaviour.model_validate(wish)
-        return self.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
 
 
 class Settings(Strict):
@@ -107,17 +42,35 @@ class Settings(Strict):
     :param agent: default behaviour of agent runs.
     :param workflow: default behaviour of workflow runs.
     :param query: default behaviour of queries; with 0 seconds the reply to ``POST /queries`` has the rows.
-    :param pagination: form of the list replies: ``page``; ``cursor``; or ``repeat``, a broken server that answers
-        every page with the first one and always promises more.
+    :param export: default behaviour of exports.
+    :param pagination: form of the list replies: ``page``; ``cursor``; ``gaps``: cursors, with an empty page that
+        promises more before each page but the first; or a broken server that always promises more: ``repeat`` answers
+        every page with the first one, ``endless`` every cursor with an empty page.
     :param datasets: how many data sets the workspace has.
     :param reports: how many reports.
     :param dashboards: how many dashboards.
+    :param webhook_form: form of NenAI's last webhook, unless a run says otherwise: 1, 2 or ``mixed``
+        (see :class:`airflow_provider_nenoa.emulator.behaviour.Behaviour`).
+    :param workflows: what the tool ``nen_list_workflows`` lists. A workflow that is not in it can be run all the same.
+    :param mcp_reply: how the MCP server answers: with a stream of events (``sse``), or in ``json``.
+    :param mcp_structured: whether the answer of a tool is there as ``structuredContent`` too.
+    :param mcp_sessions: whether the MCP server gives out, and asks for, an ``Mcp-Session-Id``.
+    :param mcp_session_seconds: how long a session is known; None: until it is ended.
+    :param mcp_list_seconds: how old a run must be until ``nen_list_runs`` lists it.
     :param run_status_path: whether NenAI answers ``GET /runs/{message_id}``.
     :param secure_params_header: a request with this header counts as HMAC-signed and may carry
         ``secure_workflow_params``. The real scheme is not public.
     :param url_seconds: how long presigned URLs are valid.
     :param public_url: base of the presigned URLs; None: the address under which the run was started.
-    :param signature_prefix: what stands before the hex digits in ``X-OpenAnalyst-Signature``; undocumented.
+    :param api_form: which of OpenAnalyst's two references the workspace speaks: ``api``, ``server``, or ``both``.
+    :param agents: the ids of the agents; any other is answered with 404. None: every id is one.
+    :param error_form: how OpenAnalyst writes errors: ``api``, ``server``, ``detail``, ``errors`` or ``problem``.
+    :param rows_as: the rows of a query are ``objects``, or ``lists`` beside the ``columns``.
+    :param signature: how ``X-OpenAnalyst-Signature`` is written, which no page tells: ``hex``, ``prefixed``
+        (``sha256=``), ``upper``, ``base64``, ``base64url``, or ``stripe`` (``t=...,v1=...``).
+    :param webhook_id: the field of OpenAnalyst's webhooks that names the run.
+    :param webhook_envelope: the field that the body of OpenAnalyst's webhooks is in; None: it is at the top.
+    :param other_query_ids: whether a query's webhook carries another id than the query's.
     :param openanalyst_retries: how often a failed delivery is tried again (OpenAnalyst docs: "up to 5 times").
     :param nenai_retries: the same for NenAI, which documents none.
     :param retry_base_seconds: wait before the first retry; doubles each time.
@@ -139,23 +92,43 @@ class Settings(Strict):
     agent: Behaviour = Behaviour()
     workflow: Behaviour = Behaviour()
     query: Behaviour = Behaviour(seconds=0)
+    export: Behaviour = Behaviour()
 
-    pagination: Literal["page", "cursor", "repeat"] = "page"
+    pagination: Literal["page", "cursor", "repeat", "gaps", "endless"] = "page"
     datasets: int = Field(default=3, ge=0)
     reports: int = Field(default=4, ge=0)
     dashboards: int = Field(default=2, ge=0)
 
+    webhook_form: WebhookForm = "1"
+    workflows: list[Workflow] = [Workflow(id="6f9619ff-8b86-4d01-b42d-00cf4fc964ff", name="Fetch invoices")]
+    mcp_reply: Literal["sse", "json"] = "sse"
+    mcp_structured: bool = False
+    mcp_sessions: bool = True
+    mcp_session_seconds: float | None = Field(default=None, ge=0)
+    mcp_list_seconds: float = Field(default=0, ge=0)
     run_status_path: bool = False
     secure_params_header: str | None = None
     url_seconds: float = 3600
     public_url: str | None = None
 
-    signature_prefix: Literal["", "sha256="] = ""
+    api_form: Literal["both", "api", "server"] = "both"
+    agents: list[str] | None = None
+    error_form: ErrorForm = "api"
+    rows_as: Literal["objects", "lists"] = "objects"
+    signature: SignatureForm = "hex"
+    webhook_id: Literal["run_id", "query_id", "id", "session_id"] = "run_id"
+    webhook_envelope: Literal["data", "result", "run"] | None = None
+    other_query_ids: bool = False
     openanalyst_retries: int = Field(default=5, ge=0)
     nenai_retries: int = Field(default=0, ge=0)
     retry_base_seconds: float = Field(default=1.0, ge=0)
     openanalyst_webhook_timeout: float = Field(default=10.0, gt=0)
     nenai_webhook_timeout: float = Field(default=5.0, gt=0)
+
+    @field_validator("webhook_form", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return form_name(value)
 
     def limits(self) -> tuple[int | None, int | None]:
         """Requests per minute and per day; None: no limit."""

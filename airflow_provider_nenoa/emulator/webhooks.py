@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import ipaddress
-import json
 import ssl
 import time
 from functools import cache
@@ -15,15 +12,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from airflow_provider_nenoa.emulator.signing import signature
 from airflow_provider_nenoa.emulator.state import Run, State
+from airflow_provider_nenoa.emulator.wire import json_bytes
 
 #: At most so many deliveries are in the air at once; the rest wait for their turn.
 CONCURRENT_DELIVERIES = 100
-
-
-def sign(secret: str, body: bytes) -> str:
-    """HMAC-SHA256 over the raw body, lowercase hex (NenAI docs: "Webhook Security"; OpenAnalyst docs: "Webhooks")."""
-    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def url_problem(url: Any, *, https: bool) -> str | None:
@@ -102,7 +96,7 @@ class Webhooks:
             await asyncio.sleep(faults.late)
         elif earlier and not faults.late:
             await asyncio.wait(earlier)
-        body = json.dumps(payload).encode()
+        body = json_bytes(payload)
         for _ in range(1 + (faults.duplicate if faulty else 0)):
             if not await self._attempt(run, status, body, 1):
                 # A retry does not hold up what comes after it: that is how deliveries get out of order in real life.
@@ -124,14 +118,15 @@ class Webhooks:
         settings = self._state.settings
         faults = run.faults
         if run.kind == "workflow":
-            header, prefix = "X-Hmac-Signature", "sha256="
+            header, form = "X-Hmac-Signature", "prefixed"
             secret, timeout = settings.nenai_webhook_secret, settings.nenai_webhook_timeout
         else:
-            header, prefix = "X-OpenAnalyst-Signature", settings.signature_prefix
+            header, form = "X-OpenAnalyst-Signature", settings.signature
             secret, timeout = settings.openanalyst_webhook_secret, settings.openanalyst_webhook_timeout
+        secret = run.secret or secret
         if faults.bad_signature and faults.concerns(status):
             secret = f"not {secret}"
-        headers = {"Content-Type": "application/json", header: prefix + sign(secret, body)}
+        headers = {"Content-Type": "application/json", header: signature(form, secret, body, self._state.clock.time())}
         assert run.webhook_url is not None
         async with self._turns:
             client = self._client()

@@ -6,13 +6,15 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import quote
 
 from airflow_provider_nenoa import metrics
 from airflow_provider_nenoa.compat import BaseHook, mask_secret
-from airflow_provider_nenoa.exceptions import ConnectionUnreadable, InvalidArgument, InvalidConnection
+from airflow_provider_nenoa.exceptions import ConnectionUnreadable, InvalidConnection
 from airflow_provider_nenoa.get_provider_info import connection_type
-from airflow_provider_nenoa.http import RETRY_FOR, HttpApi, check_base_url
+from airflow_provider_nenoa.http import RETRY_FOR, HttpApi, base_url_of
+from airflow_provider_nenoa.pacing.budget import Budget
+from airflow_provider_nenoa.vendors.settings import text_setting
+from airflow_provider_nenoa.webhooks.secret import webhook_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,6 +47,18 @@ class ConnectionSettings:
         """Seconds to wait for an answer of the vendor. Default 60."""
         return self.number("timeout") or 60.0
 
+    def text(self, name: str) -> str:
+        """
+        Read a text from the extra fields, without space and line ends around it; a number is a text, too.
+
+        :return: The text; empty if the field is.
+        :raises InvalidConnection: It is neither a text nor a number.
+        """
+        try:
+            return text_setting(self.extra, name)
+        except TypeError:
+            raise self._unfit(name, "a text") from None
+
     def number(self, name: str) -> float | None:
         """
         Read a positive number from the extra fields; the form and the CLI store it as text.
@@ -52,18 +66,20 @@ class ConnectionSettings:
         :return: The number; None if the field is empty.
         :raises InvalidConnection: It is not a positive number.
         """
-        value = self.extra.get(name)
-        if value is None or value == "":
-            return None
         try:
-            number = float(value)
+            text = text_setting(self.extra, name)
+            number = float(text) if text else None
         except (TypeError, ValueError):
             number = -1.0
-        if not 0 < number < float("inf"):
-            raise InvalidConnection(
-                f"Connection '{self.conn_id}': the extra field '{name}' is {value!r}; it must be a positive number."
-            )
+        if number is not None and not 0 < number < float("inf"):
+            raise self._unfit(name, "a positive number")
         return number
+
+    def _unfit(self, name: str, what: str) -> InvalidConnection:
+        value = self.extra.get(name)
+        return InvalidConnection(
+            f"Connection '{self.conn_id}': the extra field '{name}' is {value!r}; it must be {what}."
+        )
 
 
 def airflow_connection(
@@ -115,13 +131,6 @@ def read_connection(connection: Connection, conn_type: str, vendor: str, default
             f"Connection '{conn_id}': its password cannot be an API key, because it has characters that no HTTP header "
             "can carry. Copy the key again."
         )
-    host = (connection.host or "").strip() or default_host
-    if "://" not in host:
-        host = f"https://{host}"
-    if connection.port and host.count(":") == 1:
-        host = f"{host}:{connection.port}"
-    if connection.host and connection.schema:  # what a connection in the form of a URI has as its path
-        host = f"{host.rstrip('/')}/{connection.schema}"
     try:
         # Not extra_dejson: it takes what is no JSON for an empty object.
         extra = json.loads(connection.extra or "{}")
@@ -129,19 +138,55 @@ def read_connection(connection: Connection, conn_type: str, vendor: str, default
         extra = None
     if not isinstance(extra, dict):
         raise InvalidConnection(f"Connection '{conn_id}': the extra field is not a JSON object.")
-    secret = str(extra.get("webhook_secret") or "") or None
-    if secret:
+    secrets = webhook_secrets(extra)
+    for secret in secrets:
         mask_secret(secret)
     try:
-        base_url = check_base_url(host)
+        base_url = base_url_of(connection.host, connection.port, connection.schema, default_host)
     except InvalidConnection as error:
         raise InvalidConnection(f"Connection '{conn_id}': {error}") from None
-    settings = ConnectionSettings(conn_id, base_url, api_key, secret, extra)
+    settings = ConnectionSettings(conn_id, base_url, api_key, secrets[0] if secrets else None, extra)
     settings.timeout  # noqa: B018  (a bad one is an error now, not with the first request)
     return settings
 
 
-class VendorHook(BaseHook):
+class ConnectionForm:
+    """The form of a connection type before Airflow 3.2, made from the provider metadata that newer versions read."""
+
+    conn_type: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if (
+            "conn_type" in cls.__dict__
+        ):  # Airflow looks for these in the class itself, not in those that it inherits from
+            for name in ("get_connection_form_widgets", "get_ui_field_behaviour"):
+                setattr(cls, name, ConnectionForm.__dict__[name])
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's fields."""
+        from wtforms import IntegerField, PasswordField, StringField
+
+        def widget(label: str, schema: dict[str, Any], description: str) -> Any:
+            kind = StringField
+            if schema.get("format") == "password":
+                kind = PasswordField
+            elif "integer" in schema["type"]:
+                kind = IntegerField
+            return kind(label, description=description)
+
+        fields = connection_type(cls.conn_type)["conn-fields"]
+        return {name: widget(field["label"], field["schema"], field["description"]) for name, field in fields.items()}
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the form's behaviour."""
+        behaviour = connection_type(cls.conn_type)["ui-field-behaviour"]
+        return {name.replace("-", "_"): value for name, value in behaviour.items()}
+
+
+class VendorHook(ConnectionForm, BaseHook):
     """
     A hook for one vendor's API. Subclasses say which.
 
@@ -153,6 +198,9 @@ class VendorHook(BaseHook):
     vendor: ClassVar[str]
     default_host: ClassVar[str]
     conn_type: ClassVar[str]
+    conn_name_attr: ClassVar[str]
+    advice: ClassVar[Mapping[str, str]] = {}
+    """What to do about an error, by the vendor's code for it, where that says more than its status."""
     webhooks_need_https: ClassVar[bool] = False
 
     def __init__(
@@ -164,6 +212,7 @@ class VendorHook(BaseHook):
     ) -> None:
         super().__init__()
         self.conn_id = conn_id
+        setattr(self, self.conn_name_attr, conn_id)  # by this name Airflow's lineage looks for it
         self.retry_for = retry_for
         self.on_response = on_response or self._count_refusal
 
@@ -180,6 +229,21 @@ class VendorHook(BaseHook):
         self.rate_limits(settings)
         return settings
 
+    @property
+    def who_answers(self) -> str:
+        """Who is asked how a run stands, for messages."""
+        return self.vendor
+
+    @property
+    def takes_callbacks(self) -> bool:
+        """Whether a start can name the URL that the vendor shall call about its end."""
+        return True
+
+    @property
+    def may_be_told(self) -> bool:
+        """Whether whoever has started a run may have given our webhook, so that our receiver is told of its end."""
+        return bool(self.settings.webhook_secret) and self.takes_callbacks
+
     @classmethod
     def rate_limits(cls, settings: ConnectionSettings) -> tuple[float | None, float | None]:
         """
@@ -187,6 +251,11 @@ class VendorHook(BaseHook):
 
         :raises InvalidConnection: The connection's limits make no sense.
         """
+        return None, None
+
+    @classmethod
+    def own_limits(cls, settings: ConnectionSettings) -> tuple[float | None, float | None]:
+        """Return what the connection itself allows per minute and per day, whatever the vendor's headers say."""
         return None, None
 
     @cached_property
@@ -197,11 +266,53 @@ class VendorHook(BaseHook):
             self.vendor,
             settings.base_url,
             self._auth(settings.api_key),
-            secrets=(settings.api_key, settings.webhook_secret or ""),
+            conn_id=settings.conn_id,
+            advice=self.advice,
+            secrets=(settings.api_key, *webhook_secrets(settings.extra)),
             timeout=settings.timeout,
             retry_for=self.retry_for,
             on_response=lambda response: self.on_response(response),  # who waits has one of its own, later
         )
+
+    def request(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, json: Any = None, raw: bool = False
+    ) -> Any:
+        """
+        Send any request to the vendor, for what no method of this hook is made for.
+
+        It has the credentials, time-outs, errors and masking of all others. GET and HEAD are tried again on lost
+        connections, 429 and 5xx; whatever else may start or change something is sent again only where the vendor surely
+        did not act on it.
+
+        :param method: The HTTP method, such as ``GET``.
+        :param path: The path below the connection's base URL, beginning with a slash, such as ``/dashboards``. Put ids
+            into it with `urllib.parse.quote`.
+        :param params: Query parameters; those that are None are left out.
+        :param json: What to send as the body, as JSON. None, the default: no body.
+        :param raw: Return the body as bytes, for what is no JSON, such as a CSV file. Default False.
+        :return: The JSON value of the answer's body, be it an object, a list or anything else; None if it has no body.
+        :raises InvalidArgument: The method, the path or ``json`` cannot be sent.
+        :raises InvalidReply: The body is no JSON.
+        :raises StartOutcomeUnknown: Neither GET nor HEAD, and no clear answer came after the request had gone out.
+        :raises NenoaError: The subclass that fits what the vendor answered, or `ConnectionFailed`.
+        """
+        return self.api.request(method, path, params=params, json=json, raw=raw)
+
+    def new_budget(self, clock: Callable[[], float] | None = None) -> Budget:
+        """
+        Return a budget for whoever waits over this hook: it sees the rate-limit headers of the hook's responses.
+
+        :param clock: The present time in Unix seconds; replaced in tests.
+        """
+        limits, own = self.rate_limits(self.settings), self.own_limits(self.settings)
+        budget, on_response = Budget(*limits, clock, at_most=own), self.on_response
+
+        def observe(response: requests.Response) -> None:
+            budget.observe(response.headers)
+            on_response(response)
+
+        self.on_response = observe
+        return budget
 
     def get_conn(self) -> HttpApi:
         """Return the HTTP client for this connection: Airflow's name for `api`."""
@@ -213,67 +324,3 @@ class VendorHook(BaseHook):
     def _count_refusal(self, response: requests.Response) -> None:
         if response.status_code == 429:
             metrics.count_in_task("rate_limited", self.conn_id)
-
-
-def required(name: str, value: object) -> str:
-    """
-    Return a text argument without the space around it.
-
-    :raises InvalidArgument: It is missing, empty, or no text.
-    """
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidArgument(f"'{name}' must be a non-empty string, not {value!r}. Nothing was sent.")
-    return value.strip()
-
-
-def path_segment(name: str, value: object) -> str:
-    """
-    Return a text argument as one segment of a URL's path.
-
-    :raises InvalidArgument: It is missing, empty, no text, or would lead to another path.
-    """
-    text = required(name, value)
-    if text in (".", ".."):
-        raise InvalidArgument(f"'{name}' cannot be {text!r}. Nothing was sent.")
-    return quote(text, safe="")
-
-
-def json_object(name: str, value: object) -> dict[str, Any]:
-    """
-    Check that an argument is an object that JSON can carry, before anything is sent.
-
-    :raises InvalidArgument: It is not.
-    """
-    try:
-        if not isinstance(value, dict):
-            raise TypeError(f"it is a {type(value).__name__}")
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"'{name}' must be a dict that can be sent as JSON: {error}. Nothing was sent.") from None
-    return value
-
-
-def form_widgets(conn_type: str) -> dict[str, Any]:
-    """
-    Make the connection form's fields from the provider metadata, for Airflow before 3.2.
-
-    Newer versions read ``conn-fields`` from the metadata themselves.
-    """
-    from wtforms import IntegerField, PasswordField, StringField
-
-    def widget(label: str, schema: dict[str, Any], description: str) -> Any:
-        kind = StringField
-        if schema.get("format") == "password":
-            kind = PasswordField
-        elif "integer" in schema["type"]:
-            kind = IntegerField
-        return kind(label, description=description)
-
-    fields = connection_type(conn_type)["conn-fields"]
-    return {name: widget(field["label"], field["schema"], field["description"]) for name, field in fields.items()}
-
-
-def form_behaviour(conn_type: str) -> dict[str, Any]:
-    """Translate the provider metadata's form behaviour for Airflow before 3.2."""
-    behaviour = connection_type(conn_type)["ui-field-behaviour"]
-    return {name.replace("-", "_"): value for name, value in behaviour.items()}

@@ -2,71 +2,75 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from airflow_provider_nenoa.exceptions import (
-    InvalidArgument,
-    InvalidConnection,
-    InvalidReply,
-    NenoaError,
-    StartOutcomeUnknown,
-)
-from airflow_provider_nenoa.hooks.base import (
-    ConnectionSettings,
-    VendorHook,
-    form_behaviour,
-    form_widgets,
-    json_object,
-    path_segment,
-    required,
-)
-from airflow_provider_nenoa.http import ApiKeyAuth
-from airflow_provider_nenoa.runs import Run, RunStatus, status_of
+from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidConnection, NenoaError
+from airflow_provider_nenoa.hooks.base import ConnectionSettings, VendorHook
+from airflow_provider_nenoa.http import ApiKeyAuth, is_loopback
+from airflow_provider_nenoa.runs import Run
+from airflow_provider_nenoa.vendors import openanalyst
+from airflow_provider_nenoa.vendors import openanalyst_forms as forms
+from airflow_provider_nenoa.vendors.arguments import required
+from airflow_provider_nenoa.vendors.openanalyst import PLANS
+from airflow_provider_nenoa.vendors.openanalyst_names import id_of_named
+from airflow_provider_nenoa.vendors.openanalyst_pages import Listing
+from airflow_provider_nenoa.vendors.openanalyst_schema import Column, tables_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from requests.auth import AuthBase
 
-PLANS: dict[str, tuple[float, float]] = {
-    "free": (30, 500),
-    "basic": (120, 5_000),
-    "pro": (600, 50_000),
-    "max": (1_200, 200_000),
-}
-"""Requests per minute and per day of each plan, per workspace (OpenAnalyst's API page, "Rate Limits")."""
+    from airflow_provider_nenoa.http.large import ReadLarge
+    from airflow_provider_nenoa.results.storage import StoredFile
+
+_NOT_FOR_SQL = (
+    "of type 'openanalyst'; SQL operators need one of type 'openanalyst_sql'.\nMake one, with the data set's id in its "
+    "schema field."
+)
 
 
 class OpenAnalystHook(VendorHook):
     """
     Talk to OpenAnalyst's REST API.
 
+    The vendor publishes two references of it that differ in paths and bodies. Which one is spoken to, the connection
+    says (``api_form``); arguments for which that form has no place are refused before anything is sent. Answers are
+    read in both forms.
+
     :param openanalyst_conn_id: A connection of type ``openanalyst``: password = API key, host = base URL if it is
         not ``https://api.openanalyst.com/v1``. Default ``openanalyst_default``.
     :param kwargs: ``retry_for`` and ``on_response`` of `VendorHook`.
     """
 
-    vendor = "OpenAnalyst"
-    default_host = "https://api.openanalyst.com/v1"
+    vendor = openanalyst.NAME
+    default_host = openanalyst.BASE_URL
     conn_type = "openanalyst"
     conn_name_attr = "openanalyst_conn_id"
     default_conn_name = "openanalyst_default"
     hook_name = "OpenAnalyst"
-    webhooks_need_https = True  # stated on its API page, "Webhook Callbacks"
+    webhooks_need_https = openanalyst.WEBHOOKS_NEED_HTTPS
 
     def __init__(self, openanalyst_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        if unknown := kwargs.keys() - {"retry_for", "on_response"}:
+            # SQL operators pass a connection's extra fields on to the hook of its type.
+            raise InvalidConnection(
+                f"Connection '{openanalyst_conn_id}' is {_NOT_FOR_SQL} (The hook of this type takes no "
+                f"{', '.join(sorted(unknown))}.)"
+            )
         super().__init__(openanalyst_conn_id, **kwargs)
 
     @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the form's fields, for Airflow before 3.2."""
-        return form_widgets(cls.conn_type)
+    def mro(cls) -> list[type]:
+        """
+        Say what is wrong: an SQL operator asks for this only where a connection is of a type that it cannot use.
 
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return the form's behaviour, for Airflow before 3.2."""
-        return form_behaviour(cls.conn_type)
+        :raises InvalidConnection: Always.
+        """
+        raise InvalidConnection(f"The connection is {_NOT_FOR_SQL}")
 
     @classmethod
     def rate_limits(cls, settings: ConnectionSettings) -> tuple[float | None, float | None]:
@@ -75,8 +79,8 @@ class OpenAnalystHook(VendorHook):
 
         :raises InvalidConnection: The plan is unknown, or is ``enterprise`` without explicit numbers.
         """
-        per_minute, per_day = settings.number("requests_per_minute"), settings.number("requests_per_day")
-        plan = str(settings.extra.get("plan") or "free").strip().lower()
+        per_minute, per_day = cls.own_limits(settings)
+        plan = (settings.text("plan") or "free").lower()
         if plan == "enterprise":
             if per_minute is None or per_day is None:
                 raise InvalidConnection(
@@ -90,6 +94,30 @@ class OpenAnalystHook(VendorHook):
             )
         return per_minute or PLANS[plan][0], per_day or PLANS[plan][1]
 
+    @classmethod
+    def own_limits(cls, settings: ConnectionSettings) -> tuple[float | None, float | None]:
+        """Return ``requests_per_minute`` and ``requests_per_day``: the vendor's headers may lower, not raise them."""
+        return settings.number("requests_per_minute"), settings.number("requests_per_day")
+
+    @cached_property
+    def settings(self) -> ConnectionSettings:
+        """The connection, read once and checked; one with a test key has no webhook secret."""
+        settings = super().settings
+        self._form_of(settings)
+        # "Test keys ... send no webhooks": whoever waited for one would wait for nothing.
+        is_test = settings.api_key.startswith(openanalyst.TEST_KEY_PREFIX)
+        return replace(settings, webhook_secret=None) if is_test else settings
+
+    @cached_property
+    def form(self) -> forms.Form:
+        """How requests are written, by the connection's ``api_form``."""
+        return self._form_of(self.settings)
+
+    @property
+    def takes_callbacks(self) -> bool:
+        """Whether a start can name the URL that the vendor shall call about its end."""
+        return self.form.takes_callbacks
+
     def list_datasets(self, *, page_size: int = 100) -> Iterator[dict[str, Any]]:
         """
         Iterate over all datasets of the workspace; a page is fetched when it is reached.
@@ -97,103 +125,246 @@ class OpenAnalystHook(VendorHook):
         :param page_size: Objects per request. Default 100.
         :return: One dict per dataset, with every field the vendor sent.
         """
-        return self._objects("/datasets", page_size)
+        return self._objects(forms.DATASETS_PATH, page_size)
 
     def get_dataset(self, dataset_id: str) -> dict[str, Any]:
         """Fetch the metadata and schema of one dataset."""
-        return self.api.get(f"/datasets/{path_segment('dataset_id', dataset_id)}")
+        return self.api.get(forms.dataset_path(dataset_id))
+
+    def known_schema(self, dataset_id: str) -> dict[str, list[Column]]:
+        """
+        Return the columns of a dataset's tables, for lineage: asked for once, and without waiting for a better moment.
+
+        :return: The columns, by the tables' names; empty if the vendor does not tell them now.
+        """
+        try:
+            return tables_of(self.api.get(forms.dataset_path(dataset_id), retry=False))
+        except NenoaError as error:
+            self.log.debug("Lineage goes without columns: %s", error)
+            return {}
+
+    def dataset_id_of(self, dataset_name: str) -> str:
+        """
+        Find a dataset by its name: all pages of the list are read.
+
+        :param dataset_name: The name, as OpenAnalyst has it: case matters.
+        :raises InvalidArgument: None has this name, or several have.
+        """
+        return id_of_named("dataset", required("dataset_name", dataset_name), self.list_datasets())
 
     def list_reports(self, *, page_size: int = 100) -> Iterator[dict[str, Any]]:
         """Iterate over all reports of the workspace, as `list_datasets` does over datasets."""
-        return self._objects("/reports", page_size)
+        return self._objects(forms.REPORTS_PATH, page_size)
+
+    def report_id_of(self, report_name: str) -> str:
+        """Find a report by its name, as `dataset_id_of` finds a dataset."""
+        return id_of_named("report", required("report_name", report_name), self.list_reports())
 
     def get_report(self, report_id: str) -> dict[str, Any]:
         """Fetch one report and its data."""
-        return self.api.get(f"/reports/{path_segment('report_id', report_id)}")
+        return self.api.get(forms.report_path(report_id))
 
     def list_dashboards(self, *, page_size: int = 100) -> Iterator[dict[str, Any]]:
         """Iterate over all dashboards of the workspace, as `list_datasets` does over datasets."""
-        return self._objects("/dashboards", page_size)
+        return self._objects(forms.DASHBOARDS_PATH, page_size)
 
     def execute_query(
         self,
         dataset_id: str,
-        query: str,
+        query: str | None = None,
         *,
+        question: str | None = None,
+        query_timeout: float | None = None,
+        extra_body: Mapping[str, Any] | None = None,
         webhook_url: str | None = None,
         before_send: Callable[[], None] | None = None,
+        large: ReadLarge | None = None,
     ) -> Run:
         """
         Start a query. The vendor answers with the rows, or with an id and ``running``.
 
         :param dataset_id: The dataset to query.
         :param query: The SQL.
-        :param webhook_url: Where the vendor reports the end of a large query.
+        :param question: A question in natural language, instead of the SQL. Form ``server`` only.
+        :param query_timeout: Seconds after which the vendor shall give up the query; its ``timeout``, whose unit its
+            page does not name. Form ``server`` only. Default: the vendor's own.
+        :param extra_body: Fields to add to the request's body, for what the vendor takes and this method does not.
+        :param webhook_url: Where the vendor reports the end of a large query. Not sent in the form ``server``.
         :param before_send: Called immediately before the request goes out.
+        :param large: Reads an answer with many rows: see `results.reply`. Default: all are held in memory.
         :return: Ended, with ``columns``, ``rows``, ``row_count`` in its payload; or running.
+        :raises InvalidArgument: An argument makes no sense, or the connection's form has no place for it.
         :raises StartOutcomeUnknown: The query may or may not run now.
         """
-        body = {"dataset_id": required("dataset_id", dataset_id), "query": required("query", query)}
-        if webhook_url:
-            body["webhook_url"] = webhook_url
-        reply = self.api.start("/queries", body, before_send=before_send)
-        word = reply.get("status") or "completed"
-        if "rows" in reply and status_of(word) is RunStatus.SUCCESS:
-            return Run(str(reply.get("id") or ""), word, reply)
-        return _started(reply, "id", "/queries")
+        if query is not None and question is not None:
+            raise InvalidArgument("Give either 'query' or 'question', not both. Nothing was sent.")
+        if query is None and question is None:
+            raise InvalidArgument("'query' must be a non-empty string, unless 'question' is given. Nothing was sent.")
+        path, body = self.form.query(
+            dataset_id,
+            query,
+            question=question,
+            query_timeout=query_timeout,
+            webhook_url=webhook_url,
+            extra_body=extra_body,
+        )
+        return openanalyst.read_query_start(self.api.start(path, body, before_send=before_send, large=large), path)
 
-    def get_query_results(self, query_id: str) -> Run:
+    def get_query_results(self, query_id: str, *, large: ReadLarge | None = None) -> Run:
         """
         Ask how a query stands, and for its rows once it is ``completed``.
 
         :param query_id: The ``id`` that `execute_query` got.
+        :param large: Reads an answer with many rows: see `results.reply`. Default: all are held in memory.
         """
-        path = f"/queries/{path_segment('query_id', query_id)}/results"
-        reply = self.api.get(path)
-        if "status" not in reply and "rows" in reply:
-            return Run(query_id, "completed", reply)
-        return _state(reply, query_id, path)
+        path = forms.query_results_path(query_id)
+        return openanalyst.read_query_results(self.api.get(path, large=large), query_id, path)
 
     def run_agent(
         self,
-        agent_id: str,
+        agent_id: str | None,
         task: str,
         context: Mapping[str, Any] | None = None,
         *,
+        dataset_ids: Sequence[str] | None = None,
+        model: str | None = None,
+        max_steps: int | None = None,
+        extra_body: Mapping[str, Any] | None = None,
         webhook_url: str | None = None,
         before_send: Callable[[], None] | None = None,
     ) -> Run:
         """
-        Start a run of an AI agent.
+        Start a run of an AI agent: in the form ``server``, a session.
 
-        :param agent_id: The agent.
+        :param agent_id: The agent. The form ``server`` names none: it is not sent there, and may be None.
         :param task: What it is asked to do, in words.
-        :param context: Data for it; must be JSON.
-        :param webhook_url: Where the vendor reports the end of the run.
+        :param context: Data for it; must be JSON. Form ``api`` only.
+        :param dataset_ids: The datasets that it may use. Form ``server`` only.
+        :param model: The model that it uses. Form ``server`` only.
+        :param max_steps: How many steps it may take. Form ``server`` only.
+        :param extra_body: Fields to add to the request's body, for what the vendor takes and this method does not.
+        :param webhook_url: Where the vendor reports the end of the run. Not sent in the form ``server``.
         :param before_send: Called immediately before the request goes out.
         :return: The run, with its id.
+        :raises InvalidArgument: An argument makes no sense, or the connection's form has no place for it.
         :raises StartOutcomeUnknown: The agent may or may not run now.
         """
-        body: dict[str, Any] = {"agent_id": required("agent_id", agent_id), "task": required("task", task)}
-        if context is not None:
-            body["context"] = json_object("context", context)
-        if webhook_url:
-            body["webhook_url"] = webhook_url
-        return _started(self.api.start("/agents/run", body, before_send=before_send), "run_id", "/agents/run")
+        path, body = self.form.agent(
+            agent_id,
+            task,
+            context=context,
+            dataset_ids=dataset_ids,
+            model=model,
+            max_steps=max_steps,
+            webhook_url=webhook_url,
+            extra_body=extra_body,
+        )
+        return openanalyst.read_agent_start(self.api.start(path, body, before_send=before_send), path)
 
     def get_agent_run(self, run_id: str) -> Run:
         """
         Ask how an agent run stands, and for its result once it is ``completed``.
 
-        :param run_id: The ``run_id`` that `run_agent` got.
+        :param run_id: The id that `run_agent` got: a ``run_id``, or that of a session.
         """
-        path = f"/agents/runs/{path_segment('run_id', run_id)}"
-        return _state(self.api.get(path), run_id, path)
+        path = self.form.agent_run_path(run_id)
+        return openanalyst.read_agent_run(self.api.get(path), run_id, path)
+
+    def start_export(
+        self,
+        dataset_id: str,
+        export_format: str = "csv",
+        *,
+        date_range: Mapping[str, Any] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        before_send: Callable[[], None] | None = None,
+    ) -> Run:
+        """
+        Start the export of a dataset into a file. Form ``server`` only.
+
+        :param dataset_id: The dataset.
+        :param export_format: ``csv`` (the default) or ``parquet``.
+        :param date_range: The dates to export: a dict with ``start`` and ``end``, as texts or dates. Default: all.
+        :param extra_body: Fields to add to the request's body, for what the vendor takes and this method does not.
+        :param before_send: Called immediately before the request goes out.
+        :return: The export, with its id.
+        :raises InvalidArgument: An argument makes no sense, or the connection's form knows no exports.
+        :raises StartOutcomeUnknown: The export may or may not run now.
+        """
+        path, body = self.form.export(dataset_id, export_format, date_range=date_range, extra_body=extra_body)
+        return openanalyst.read_export_start(self.api.start(path, body, before_send=before_send), path)
+
+    def get_export(self, export_id: str) -> Run:
+        """
+        Ask how an export stands: it succeeds with the status ``ready``.
+
+        :param export_id: The ``id`` that `start_export` got.
+        """
+        path = forms.export_path(export_id)
+        return openanalyst.read_export(self.api.get(path), export_id, path)
+
+    def download_export(
+        self, export_id: str, output_path: str, *, export_format: str = "csv", max_file_size: int = 10 * 1024**3
+    ) -> StoredFile:
+        """
+        Store the file of an export that is ready, checked against the size that the vendor names.
+
+        The link to it is asked for now, and is valid for 15 minutes. The API key is not sent to where it leads.
+
+        :param export_id: The ``id`` that `start_export` got.
+        :param output_path: Any URL that Airflow's ``ObjectStoragePath`` understands: a file, or a directory for a file
+            ``export.<format>``.
+        :param export_format: What the file is called by in a directory. Default ``csv``.
+        :param max_file_size: How many bytes it may have. Default 10 GiB.
+        :return: A dict: ``name``, ``path``, ``size`` (bytes) and ``sha256`` (hex).
+        :raises FilesMissing: The store does not have it, or does not take the link.
+        :raises ResultRefused: It is too large, or the link leads to an address that is not public.
+        :raises DownloadFailed: It could not be fetched, or has another size than the vendor says.
+        """
+        from airflow_provider_nenoa.results.addresses import Guard
+        from airflow_provider_nenoa.results.single import fetch_link
+
+        path = forms.export_download_path(export_id)
+        private_hosts = str(self.settings.extra.get("private_file_hosts") or "").split(",")
+        guard = Guard(
+            loopback=is_loopback(urlsplit(self.settings.base_url).hostname),
+            private_hosts=[host.strip() for host in private_hosts if host.strip()],
+        )
+        return fetch_link(
+            lambda: openanalyst.read_export_link(self.api.get(path), path),
+            output_path,
+            f"export.{export_format}",
+            guard,
+            max_file_size,
+        )
+
+    def download_report(
+        self, report_id: str, output_path: str, *, export_format: str = "csv", max_file_size: int = 10 * 1024**3
+    ) -> StoredFile:
+        """
+        Store a report as a file, as the vendor writes it. Form ``server`` only.
+
+        :param report_id: The report.
+        :param output_path: Any URL that Airflow's ``ObjectStoragePath`` understands: a file, or a directory for a file
+            ``report.<format>``.
+        :param export_format: The format; the vendor's page shows ``csv``, the default.
+        :param max_file_size: How many bytes it may have. Default 10 GiB.
+        :return: A dict: ``name``, ``path``, ``size`` (bytes) and ``sha256`` (hex).
+        :raises InvalidArgument: An argument makes no sense, or the connection's form knows no reports as files.
+        :raises ResultRefused: It is too large.
+        """
+        from airflow_provider_nenoa.results.single import Body
+        from airflow_provider_nenoa.results.storage import NewFile, Place
+
+        path, params = self.form.report_file(report_id, export_format)
+        with NewFile(Place(output_path).file_or_in(f"report.{params['format']}"), "report") as target:
+            self.api.fetch(path, params, Body(target, max_file_size))
+        return target.stored
 
     def test_connection(self) -> tuple[bool, str]:
         """Ask for one dataset, for the Test button of Airflow's connection form: costs one request."""
         try:
-            self.api.get("/datasets", {"page": 1, "per_page": 1})
+            self.api.get(forms.DATASETS_PATH, self.form.first_page(1), retry=False)
         except NenoaError as error:
             return False, str(error)
         return True, f"{self.vendor} accepted the API key at {self.settings.base_url}."
@@ -201,63 +372,25 @@ class OpenAnalystHook(VendorHook):
     def _auth(self, api_key: str) -> AuthBase:
         return ApiKeyAuth("Authorization", f"Bearer {api_key}")
 
+    def _form_of(self, settings: ConnectionSettings) -> forms.Form:
+        name = (settings.text("api_form") or forms.ApiForm.name).lower()
+        if name not in forms.FORMS:
+            raise InvalidConnection(
+                f"Connection '{settings.conn_id}': the extra field 'api_form' is {name!r}; it must be one of "
+                f"{', '.join(forms.FORMS)}."
+            )
+        return forms.FORMS[name]
+
     def _objects(self, path: str, page_size: int) -> Iterator[dict[str, Any]]:
         if not isinstance(page_size, int) or page_size < 1:
             raise InvalidArgument(f"'page_size' must be a whole number of at least 1, not {page_size!r}.")
         return self._pages(path, page_size)
 
     def _pages(self, path: str, page_size: int) -> Iterator[dict[str, Any]]:
-        """
-        Follow either form of pagination to its end.
-
-        A server that ignores the page number or the cursor repeats itself for ever; the first page that was seen
-        before ends the iteration.
-        """
-        page = 1
-        params: dict[str, Any] = {"page": page, "per_page": page_size}
-        seen: set[int] = set()
-        while True:
-            reply = self.api.get(path, params)
-            objects = reply.get("data")
-            if not isinstance(objects, list):
-                raise InvalidReply(f"{self.vendor} answered GET {path} without a list in 'data'.")
-            if not objects:
-                return
-            fingerprint = hash(json.dumps(objects, sort_keys=True))
-            if fingerprint in seen:
-                self.log.warning("%s repeats a page of %s: stopped there.", self.vendor, path)
-                return
-            seen.add(fingerprint)
-            yield from objects
-            meta, cursor = reply.get("meta"), reply.get("pagination")
-            if isinstance(meta, dict) and page < _number(meta.get("total_pages")):
-                page += 1
-                params = {"page": page, "per_page": page_size}
-            elif isinstance(cursor, dict) and cursor.get("has_more") and cursor.get("cursor"):
-                params = {"limit": page_size, "after": cursor["cursor"]}
-            else:
-                return
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return 0.0
-
-
-def _started(reply: dict[str, Any], id_field: str, path: str) -> Run:
-    run_id = reply.get(id_field)
-    if not isinstance(run_id, (str, int)) or not str(run_id):
-        raise StartOutcomeUnknown(
-            f"OpenAnalyst accepted POST {path}, but its reply has no '{id_field}' (it has {sorted(reply)}): "
-            "something may run now that cannot be named. It was not sent again."
-        )
-    return Run(str(run_id), str(reply.get("status") or "running"), reply)
-
-
-def _state(reply: dict[str, Any], run_id: str, path: str) -> Run:
-    word = reply.get("status")
-    if not isinstance(word, str) or not word:
-        raise InvalidReply(f"OpenAnalyst answered GET {path} without a 'status' (it has {sorted(reply)}).")
-    return Run(run_id, word, reply)
+        listing = Listing(path, self.form.first_page(page_size))
+        while (params := listing.params) is not None:
+            yield from listing.take(self.api.get(path, params))
+        if listing.missing:
+            self.log.warning(
+                "%s says that there are %d objects at %s, and sent %d.", self.vendor, listing.total, path, listing.count
+            )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,18 +20,21 @@ except ImportError as missing:
         "pip install 'airflow-provider-nenoa[sql]'."
     ) from missing
 
-from airflow_provider_nenoa.hooks.base import ConnectionSettings, form_behaviour, form_widgets
+from airflow_provider_nenoa.hooks.base import ConnectionForm, ConnectionSettings
 from airflow_provider_nenoa.hooks.openanalyst import OpenAnalystHook
+from airflow_provider_nenoa.sql.inspector import TableInspector
+from airflow_provider_nenoa.vendors.openanalyst_schema import tables_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from airflow.sdk import Connection
 
-    from airflow_provider_nenoa import dbapi
+    from airflow_provider_nenoa.runs import Run
+    from airflow_provider_nenoa.sql import dbapi
 
 
-class OpenAnalystSqlHook(DbApiHook):
+class OpenAnalystSqlHook(ConnectionForm, DbApiHook):
     """
     Query one OpenAnalyst dataset by SQL.
 
@@ -40,6 +46,7 @@ class OpenAnalystSqlHook(DbApiHook):
     :param schema: The dataset's id, instead of the connection's; what operators call ``database``.
     :param query_timeout: Seconds to wait for one query. Default 24 hours.
     :param poll_interval: Shortest interval in seconds at which a long query is asked for. Default 2.
+    :param allow_partial: Take fewer rows than the vendor says there are. Default: that is an error.
     :param kwargs: ``log_sql`` of ``DbApiHook``; extra fields of the connection, which operators pass on, are ignored.
     """
 
@@ -54,22 +61,16 @@ class OpenAnalystSqlHook(DbApiHook):
         schema: str | None = None,
         query_timeout: float = 86_400.0,
         poll_interval: float = 2.0,
+        allow_partial: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, schema=schema, **kwargs)
+        self.allow_partial = allow_partial
         self.schema = schema
         self.query_timeout = query_timeout
         self.poll_interval = poll_interval
-
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the form's fields, for Airflow before 3.2."""
-        return form_widgets(cls.conn_type)
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return the form's behaviour, for Airflow before 3.2."""
-        return form_behaviour(cls.conn_type)
+        self._queries: list[str] = []
+        self._query_id: str | None = None
 
     @cached_property
     def api_hook(self) -> OpenAnalystHook:
@@ -93,11 +94,34 @@ class OpenAnalystSqlHook(DbApiHook):
 
     def get_conn(self) -> dbapi.Connection:
         """Return a PEP 249 connection to the dataset."""
-        from airflow_provider_nenoa import dbapi
+        from airflow_provider_nenoa.sql import dbapi
 
-        return dbapi.connect(
-            self.api_hook, self.dataset_id, query_timeout=self.query_timeout, poll_interval=self.poll_interval
-        )
+        dataset_id = self.dataset_id
+        return dbapi.connect(lambda query: self._run(dataset_id, query), allow_partial=self.allow_partial)
+
+    def run(  # type: ignore[override]
+        self,
+        sql: str | Iterable[str],
+        autocommit: bool = False,
+        parameters: Mapping[str, Any] | None = None,
+        handler: Callable[[Any], Any] | None = None,
+        split_statements: bool = False,
+        return_last: bool = True,
+    ) -> Any:
+        """
+        Run one query or several, as ``DbApiHook`` does.
+
+        :param sql: The SQL.
+        :param parameters: Values for its ``:name`` placeholders. Several queries share them; none needs all.
+        """
+        if isinstance(parameters, Mapping) and parameters:  # bound together, so that none is unused by all of them
+            if not isinstance(sql, str):
+                sql = _bound(list(sql), parameters)
+                parameters = None
+            elif split_statements:
+                (sql,) = _bound([sql], parameters)
+                parameters = None
+        return super().run(sql, autocommit, parameters, handler, split_statements, return_last)
 
     def get_df(  # type: ignore[override]
         self, sql: str, parameters: Mapping[str, Any] | None = None, **kwargs: Any
@@ -110,19 +134,78 @@ class OpenAnalystSqlHook(DbApiHook):
         :param kwargs: ``df_type``, ``pandas`` (the default) or ``polars``, and what goes to its reader.
         """
         # Bound here: on the way to polars, ``DbApiHook`` would turn them into keyword arguments of its own.
-        return super().get_df(_bound(sql, parameters), **kwargs)
+        if parameters is not None:
+            (sql,) = _bound([sql], parameters)
+        with _own_errors():
+            return super().get_df(sql, **kwargs)
 
     def get_df_by_chunks(  # type: ignore[override]
         self, sql: str, parameters: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Any:
         """Return data frames of ``chunksize`` rows each, as ``DbApiHook`` does; all rows are in memory all the same."""
-        return super().get_df_by_chunks(_bound(sql, parameters), **kwargs)
+        if parameters is not None:
+            (sql,) = _bound([sql], parameters)
+        return _with_own_errors(super().get_df_by_chunks(sql, **kwargs))
 
     def get_sqlalchemy_engine(self, engine_kwargs: Any = None) -> NoReturn:
         """Raise: there is no SQLAlchemy dialect for OpenAnalyst."""
-        from airflow_provider_nenoa import dbapi
+        from airflow_provider_nenoa.sql import dbapi
 
         raise dbapi.NotSupportedError("There is no SQLAlchemy dialect for OpenAnalyst. Use get_conn, run or get_df.")
+
+    @cached_property
+    def inspector(self) -> TableInspector:  # type: ignore[override]
+        """The dataset's tables and columns, by the names that SQLAlchemy's inspector has for them."""
+        return TableInspector(tables_of(self.api_hook.get_dataset(self.dataset_id)))
+
+    def get_openlineage_database_specific_lineage(self, task_instance: Any) -> Any:
+        """
+        Return what an Airflow SQL operator has read, for OpenLineage: the tables, their columns, the query's id.
+
+        ``get_openlineage_database_info``, the usual way, stays as it is and says nothing: with it, Airflow's operators
+        ask for a SQLAlchemy engine, and then the vendor for an ``information_schema`` that its pages do not name.
+
+        The columns are in ``GET /datasets/{id}``: that is asked once, and without it the tables have no columns.
+        """
+        sql = getattr(getattr(task_instance, "task", None), "sql", None) or self._queries
+        if not sql or not all(isinstance(query, str) for query in ([sql] if isinstance(sql, str) else sql)):
+            return None
+        from airflow_provider_nenoa.lineage.queries import ReadQueries
+
+        read = ReadQueries(sql, self.dataset_id, self.api_hook.settings.base_url)
+        return read.lineage(self.api_hook.known_schema(self.dataset_id), self._query_id)
+
+    def _run(self, dataset_id: str, query: str) -> Run:
+        """Run a query to its end, however it may end."""
+        run = self._run_to_its_end(dataset_id, query)
+        self._queries.append(query)
+        self._query_id = run.run_id if len(self._queries) == 1 else None  # a task has one such id in lineage, or none
+        return run
+
+    def _run_to_its_end(self, dataset_id: str, query: str) -> Run:
+        from airflow_provider_nenoa.exceptions import DeadlinePassed
+        from airflow_provider_nenoa.pacing import blocking
+        from airflow_provider_nenoa.sql import dbapi
+
+        started_at = time.time()
+        run = self.api_hook.execute_query(dataset_id, query)
+        if run.status.is_end:
+            return run
+        try:
+            ended, _ = blocking.wait(
+                listen=None,
+                poll=lambda: self.api_hook.get_query_results(run.run_id),
+                budget=self.api_hook.new_budget(),
+                deadline=started_at + self.query_timeout,
+                poll_interval=self.poll_interval,
+                started_at=started_at,
+            )
+        except DeadlinePassed as passed:
+            raise dbapi.OperationalError(
+                f"OpenAnalyst query {run.run_id} did not end within query_timeout = {self.query_timeout:g} s; its "
+                f"last status is '{passed}'. It goes on, because the API cannot cancel it."
+            ) from None
+        return ended
 
     def test_connection(self) -> tuple[bool, str]:  # type: ignore[override]
         """Ask for the dataset, or for any if the connection names none, for the Test button: costs one request."""
@@ -152,14 +235,39 @@ class _ApiHook(OpenAnalystHook):
         return replace(super().settings, webhook_secret=None)
 
 
-def _bound(sql: str, parameters: Mapping[str, Any] | None) -> str:
-    from airflow_provider_nenoa import dbapi
-    from airflow_provider_nenoa.binding import bind
+def _bound(queries: list[str], parameters: Mapping[str, Any]) -> list[str]:
     from airflow_provider_nenoa.exceptions import InvalidArgument
+    from airflow_provider_nenoa.sql import dbapi
+    from airflow_provider_nenoa.sql.binding import bind_each
 
-    if parameters is None:
-        return sql
     try:
-        return bind(sql, parameters)
+        return bind_each(queries, parameters)
     except InvalidArgument as error:
         raise dbapi.ProgrammingError(str(error)) from error
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """
+    Raise our own error where a library has put one of its own in its place.
+
+    pandas 2 catches whatever a query raises, asks for a rollback, and raises an error that Airflow would retry.
+    """
+    from airflow_provider_nenoa.sql import dbapi
+
+    try:
+        yield
+    except Exception as error:
+        first: dbapi.Error | None = None
+        cause: BaseException | None = error
+        while cause is not None:
+            first = cause if isinstance(cause, dbapi.Error) else first
+            cause = cause.__cause__ or cause.__context__
+        if first is None or first is error:
+            raise
+        raise first from first.__cause__
+
+
+def _with_own_errors(frames: Iterable[Any]) -> Iterator[Any]:
+    with _own_errors():
+        yield from frames

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_nenoa import metrics
 from airflow_provider_nenoa.exceptions import (
+    TRANSIENT,
     DeadlinePassed,
     InvalidConnection,
     NenoaError,
@@ -27,17 +28,24 @@ from airflow_provider_nenoa.exceptions import (
     StartOutcomeUnknown,
     TaskDeferralTimeout,
 )
-from airflow_provider_nenoa.operators import base
+from airflow_provider_nenoa.lineage.assets import tell_outlets
+from airflow_provider_nenoa.links.base import RunLink
+from airflow_provider_nenoa.operators import lost_start
+from airflow_provider_nenoa.operators.earlier import fingerprints_of, goes_on
+from airflow_provider_nenoa.operators.giving_up import not_found, timed_out
 from airflow_provider_nenoa.operators.memory import Note
 from airflow_provider_nenoa.runs import status_of
+from airflow_provider_nenoa.triggers.deferral import GRACE, error_of
 from airflow_provider_nenoa.waiting import asking
 from airflow_provider_nenoa.waiting.kinds import Ended, RunKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from airflow.sdk import Context
 
+    from airflow_provider_nenoa.operators.lost_start import Finding
+    from airflow_provider_nenoa.operators.starter import Starter
     from airflow_provider_nenoa.runs import Run
 
 
@@ -49,7 +57,7 @@ class Attempt:
     :param context: The task's context.
     """
 
-    def __init__(self, operator: base.RunOperator, context: Context) -> None:
+    def __init__(self, operator: Starter, context: Context) -> None:
         self.operator = operator
         self.context = context
         self.hook = operator.hook
@@ -61,7 +69,7 @@ class Attempt:
     def begin(self) -> Any:
         """Adopt the run of an earlier attempt, or start one; then wait for it and finish."""
         note = self.memory.recall()
-        if note is None:
+        if note is None or not goes_on(note, self.operator, self.context["ti"]):
             return self._start()
         if note.run_id is None:
             self.log.warning("An earlier attempt sent a start and did not see the reply.")
@@ -77,7 +85,7 @@ class Attempt:
         note = Note(event["ref"] or "", event["started_at"], event["told"], event["run_id"])
         self.operator.remote_run_id = note.run_id
         if "error" in event:
-            raise base.error_of(event)
+            raise error_of(event)
         if "timeout" in event:
             return self._look_once_more(note, event["timeout"])
         return self._ended(note, Ended.from_event(event))
@@ -91,9 +99,9 @@ class Attempt:
         :param inherited: Whether an earlier attempt sent it.
         """
         if "error" in event:
-            raise base.error_of(event)
+            raise error_of(event)
         if "timeout" in event:
-            return self._not_found(note, inherited)
+            return self._look_for(note, inherited=inherited)
         return self._found(replace(note, run_id=event["run_id"]), inherited)
 
     @contextmanager
@@ -108,25 +116,37 @@ class Attempt:
             note = self.memory.recall()
             the_run = self.operator.the_run(note.run_id) if note and note.run_id else "The remote run, if there is one,"
             raise RunTimeout(
-                f"The time to wait was over, and no triggerer had said so {base.GRACE:.0f} s later, so Airflow ended "
+                f"The time to wait was over, and no triggerer had said so {GRACE:.0f} s later, so Airflow ended "
                 f"the wait. {the_run} goes on{self.operator.next_attempt()}. Check that a triggerer runs."
             ) from None
 
     def _start(self) -> Any:
+        from airflow_provider_nenoa.http import Turn
+
         ref = secrets.token_urlsafe(18)
         callback_url = self._callback_url(ref)
-        note = Note(ref, time.time(), callback_url is not None)
+        note = Note(
+            ref,
+            time.time(),
+            callback_url is not None,
+            asked=fingerprints_of(self.operator, ref) if self.operator.durable else {},
+            conn_id=self.operator.conn_id,
+        )
 
         def announce() -> None:
             nonlocal note
             note = replace(note, started_at=time.time())
             self.memory.write(note)
 
+        # While it waits its turn, nothing has been started: whoever comes after a worker that died meanwhile starts it.
+        self.hook.api.turn = Turn(self._patience(), self.memory.forget)
         try:
             run = self.operator.start(callback_url, announce)
         except StartOutcomeUnknown as error:
             self._count_start("unknown")
             self.log.warning("%s", error)
+            note = replace(note, lost=error.why)
+            self.memory.write(note)
             return self._look_for(note, inherited=False)
         except NenoaError:
             self._count_start("refused")
@@ -146,13 +166,14 @@ class Attempt:
         try:
             ended = None
             if self.operator.wait_for_completion:
-                ended = asking.ask(self.hook, self._key(note), on_word=self._log_status)
-        except asking.TRANSIENT as error:
+                ended = self._ask(note, self._log_status)
+        except TRANSIENT as error:
             self.log.warning("%s The run of the earlier attempt is taken to be running.", error)
             ended = None
         if ended is not None and not ended.status.is_success:
             the_run = self.operator.the_run(note.run_id)
             self.log.warning("%s, which an earlier attempt started, ended in '%s'.", the_run, ended.word)
+            asking.last_words(self.hook, self.kind, ended.run_id)
             self.memory.forget()
             return self._start()
         self._count_start("adopted")
@@ -166,6 +187,7 @@ class Attempt:
         """Wait for a run that is known to be there, or leave it to somebody else to wait."""
         if not self.operator.wait_for_completion:
             self.memory.close(note)
+            tell_outlets(self.context, self.operator.outlets, {"run_id": note.run_id})
             return note.run_id
         deadline = time.time() + self._patience()
         if self.operator.deferrable:
@@ -183,44 +205,75 @@ class Attempt:
         """Ask before giving up: its webhook may be lost, or it may have ended while no triggerer ran."""
         words = [word]
         try:
-            ended = asking.ask(self.hook, self._key(note), on_word=words.append)
-        except asking.TRANSIENT as error:
+            ended = self._ask(note, words.append)
+        except TRANSIENT as error:
             self.log.warning("%s", error)
             ended = None
         if ended is None:
-            raise self._timed_out(note, words[-1]) from None
+            raise timed_out(note, self.operator, words[-1]) from None
         return self._ended(note, ended)
 
     def _conclude(self, note: Note, run: Run) -> Any:
+        self.operator.ended = run
         if not run.status.is_success or note.run_id is None:
             self.memory.forget()  # there is nothing that another attempt could go on with
         if not run.status.is_success:
             words = run.error or "it gave no reason"
             the_run = self.operator.the_run(run.run_id)
-            raise RunFailed(f"{self.kind.vendor} ended {the_run} with '{run.word}': {words}")
+            asking.last_words(self.hook, self.kind, run.run_id)
+            raise RunFailed(f"{the_run} ended in '{run.word}': {words}")
         result = self.operator.finish(run, self.context)
+        stored = result.get("files") if isinstance(result, dict) else None
+        files = [file["path"] for file in stored or ()]
+        told = {"run_id": run.run_id or note.run_id, "status": run.word, "files": files}
+        tell_outlets(self.context, self.operator.outlets, told)
         if note.run_id is not None:
             self.memory.close(note)
         return result
 
     def _look_for(self, note: Note, *, inherited: bool) -> Any:
         """
-        Wait a bounded while for a webhook with the ``ref`` of a start whose reply was lost.
+        Look for a run whose start's reply was lost: by its webhook, in the vendor's list of runs, or both at once.
 
         :param inherited: Whether an earlier attempt sent it.
         """
-        lost_for = min(self.kind.lost_for, self._patience())
-        deadline = note.started_at + lost_for
-        if not note.told or deadline <= time.time():
-            return self._not_found(note, inherited)
-        self.log.info("Looking for it by its webhook, until %.0f s after it was sent.", lost_for)
-        if self.operator.deferrable:
-            self._defer(note, deadline, "execute_found", lost=asdict(note), inherited=inherited)
+        listed, settled = self.operator.has_list(), lost_start.settled_after(self.hook.settings.timeout)
+        deadline = 0.0  # there is nothing to look for
+        if listed:
+            lost_for = self.kind.lost_for if note.told else settled
+            deadline = min(note.started_at + lost_for, time.time() + self._patience())
+        elif note.told:
+            deadline = note.started_at + min(self.kind.lost_for, self._patience())
+        while True:
+            age, over = time.time() - note.started_at, time.time() >= deadline
+            look = listed and (inherited or over or age >= lost_start.FIRST_LOOK)
+            finding = self._look_in_list(note) if look else None
+            if finding is not None and finding.run_id is not None:
+                return self._found(replace(note, run_id=finding.run_id), inherited)
+            if over or (finding is not None and finding.is_empty and age >= settled):
+                return self._not_found(note, inherited, finding)
+            until = min(deadline, time.time() + lost_start.next_look(age)) if listed else deadline
+            self.log.info("Looking for the run, for %.0f s more.", deadline - time.time())
+            if self.operator.deferrable:
+                self._defer(note, until, "execute_found", lost=asdict(note), inherited=inherited)
+            if not note.told:
+                time.sleep(max(0.0, until - time.time()))
+                continue
+            try:
+                ended = self._wait(note, until)
+            except DeadlinePassed:
+                continue
+            return self._found(replace(note, run_id=ended.run_id), inherited)
+
+    def _look_in_list(self, note: Note) -> Finding | None:
+        """Look at what has been told, and into the vendor's list of runs; None: it cannot be read."""
         try:
-            ended = self._wait(note, deadline)
-        except DeadlinePassed:
-            return self._not_found(note, inherited)
-        return self._found(replace(note, run_id=ended.run_id), inherited)
+            if note.told and (run := asking.find(self.hook, note.ref)) is not None:
+                return lost_start.Finding(run.run_id, (run.run_id,), True)
+            return self.operator.look_in_list(note.started_at, note.ref, self.context)
+        except NenoaError as error:
+            self.log.warning("%s", error)
+            return None
 
     def _found(self, note: Note, inherited: bool) -> Any:
         self.memory.write(note)
@@ -231,30 +284,25 @@ class Attempt:
         self.log.info("Found %s.", self.operator.the_run(note.run_id))
         return self._go_on(note)
 
-    def _not_found(self, note: Note, inherited: bool) -> Any:
-        if note.told:
-            # Nothing was heard, or it was too late to wait: that says something only if the receiver answers.
-            if (run := asking.find(self.hook, note.ref)) is not None:
-                return self._found(replace(note, run_id=run.run_id), inherited)
-            what = "no webhook told of a run"
-            then = "it goes on with the run if a webhook has told of it by then, and starts anew if not"
-        else:
-            what = "without a webhook_secret no webhook can tell of a run"
-            then = "it starts anew"
-        if note.given_up or (note.told and self.kind.announces) or self.operator.on_lost_start == "restart":
-            self.memory.forget()
-            if not inherited:
-                # One start an attempt: Airflow's retries and their delay bound how often a broken vendor is asked.
-                raise StartOutcomeUnknown(f"A start's reply was lost, and {what}. The next attempt starts anew.")
-            self.log.warning("An earlier start's reply was lost, and %s. Starting anew.", what)
-            return self._start()
-        self.memory.write(replace(note, given_up=True))
-        raise PermanentError(
-            f"A start was sent to {self.kind.vendor}, its reply was lost, and {what}. A {self.kind.name} run may or "
-            "may not have been started; it was not started again, because that could pay for the same work twice. "
-            f"Look at the vendor's own list of runs, then clear this task: {then}. To have it started anew without "
-            "asking, set on_lost_start='restart'."
-        )
+    def _not_found(self, note: Note, inherited: bool, finding: Finding | None = None) -> Any:
+        # Nothing was heard, or it was too late to wait: that says something only if the receiver answers.
+        if note.told and (run := asking.find(self.hook, note.ref)) is not None:
+            return self._found(replace(note, run_id=run.run_id), inherited)
+        what, next_step = not_found(note, self.operator, finding)
+        if next_step == "look again":
+            raise StartOutcomeUnknown(what, why=note.lost)
+        if next_step == "ask a person":
+            self.memory.write(replace(note, given_up=True))
+            asking.tell_lost(self.hook, self.kind, note.ref, note.started_at)
+            raise PermanentError(what)
+        if note.given_up:
+            asking.tell_found(self.hook, note.ref)  # by the person who cleared the task
+        self.memory.forget()
+        if not inherited:
+            # One start an attempt: Airflow's retries and their delay bound how often a broken vendor is asked.
+            raise StartOutcomeUnknown(f"{what} The next attempt starts anew.", why=note.lost)
+        self.log.warning("%s Starting anew.", what)
+        return self._start()
 
     def _callback_url(self, ref: str) -> str | None:
         """Return what the vendor shall call; before anything is spent, check that the run's end can be learnt."""
@@ -263,13 +311,15 @@ class Attempt:
         if receiver is None:
             if self.operator.wait_for_completion and not can_poll:
                 raise InvalidConnection(
-                    f"Connection '{self.operator.conn_id}' has no 'webhook_secret': the end of a {self.kind.name} run "
-                    "could not be learnt, and nothing was started. Set the secret with which the vendor signs its "
-                    "webhooks, or set wait_for_completion=False."
+                    f"Connection '{self.operator.conn_id}' has neither a 'webhook_secret' nor an 'mcp_url': the end of "
+                    f"{self.kind.a_run} could not be learnt, and nothing was started. Set the secret with which "
+                    "the vendor signs its webhooks, or the address of its MCP server, or wait_for_completion=False."
                 )
             return None
+        if not self.hook.takes_callbacks:
+            return None
         try:
-            url = asking.callback_url(self.hook, ref)
+            url = asking.callback_url(self.hook, ref, self.kind.name)
             if self.operator.wait_for_completion:
                 receiver.check()
         except ReceiverUnavailable as error:
@@ -280,6 +330,16 @@ class Attempt:
         return url
 
     def _defer(self, note: Note, deadline: float, method_name: str, **kwargs: Any) -> None:
+        self.log.info(
+            "%s",
+            asking.how_noticed(
+                self.hook,
+                self.kind,
+                told=note.told,
+                poll_interval=self.operator.poll_interval,
+                deadline=deadline,
+            ),
+        )
         self.operator.defer(
             trigger=self.operator.make_trigger(
                 note.run_id,
@@ -291,7 +351,7 @@ class Attempt:
             ),
             method_name=method_name,
             kwargs={"attempt": self.context["ti"].try_number, **kwargs},
-            timeout=timedelta(seconds=deadline - time.time() + base.GRACE),
+            timeout=timedelta(seconds=deadline - time.time() + GRACE),
         )
 
     def _wait(self, note: Note, deadline: float) -> Ended:
@@ -305,31 +365,31 @@ class Attempt:
             on_change=self._log_status,
         )
 
+    def _ask(self, note: Note, on_word: Callable[[str], None]) -> Ended | None:
+        return asking.ask(self.hook, self._key(note), told=note.told, started_at=note.started_at, on_word=on_word)
+
     def _patience(self) -> float:
         """Seconds that this attempt may wait from now on."""
-        if self.operator.execution_timeout is None:
-            return self.operator.timeout
-        # A little less than Airflow's own limit, so that the error is ours: it knows about the run.
-        left = self.operator.execution_timeout.total_seconds() - 2.0 - (time.monotonic() - self._began)
-        return min(self.operator.timeout, max(1.0, left))
+        bound = self.operator.timeout
+        if self.operator.execution_timeout is not None:
+            # A little less than Airflow's own limit, so that the error is ours: it knows about the run.
+            bound = min(bound, max(1.0, self.operator.execution_timeout.total_seconds() - 2.0))
+        return max(min(1.0, bound), bound - (time.monotonic() - self._began))
 
     def _push_id(self, note: Note) -> None:
         self.operator.remote_run_id = note.run_id
-        self.context["ti"].xcom_push(key=self.operator.id_key, value=note.run_id)
+        if not note.run_id:
+            self.log.warning("The webhook that told of the run did not name it: its id is not known.")
+            return
+        ti = self.context["ti"]
+        if self.operator.do_xcom_push:
+            ti.xcom_push(key=self.operator.id_key, value=note.run_id)
+        for link in self.operator.operator_extra_links:
+            if isinstance(link, RunLink):  # Airflow stores a task's links when the task pauses or ends, in XCom too
+                ti.xcom_push(key=link.xcom_key, value=link.url(note.run_id))
 
     def _key(self, note: Note) -> RunKey:
-        return RunKey(self.operator.conn_id, self.operator.kind_name, note.run_id, None if note.run_id else note.ref)
-
-    def _timed_out(self, note: Note, word: str) -> RunTimeout:
-        last = f"its last known status is '{word}'" if word else "nothing was heard of its status"
-        if word and status_of(word) is None:
-            last += ", which is no word we know"
-        waited = time.time() - note.started_at
-        return RunTimeout(
-            f"{self.operator.the_run(note.run_id)} did not end in time: {waited:.0f} s after its start {last}. It goes "
-            f"on, because {self.kind.vendor}'s API cannot cancel it{self.operator.next_attempt()}. Raise 'timeout' "
-            f"(now {self.operator.timeout:.0f} s) or 'execution_timeout' if such runs take longer."
-        )
+        return RunKey(self.operator.conn_id, self.operator.kind_name, note.run_id or None, note.ref or None)
 
     def _count_start(self, outcome: str) -> None:
         metrics.count_in_task(f"start.{outcome}", self.operator.conn_id, kind=self.operator.kind_name)

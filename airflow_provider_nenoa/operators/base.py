@@ -3,6 +3,9 @@ What the operators that start a run share: their arguments, and what a vendor's 
 
 What they do with it is in `attempt`, which is loaded when a task runs. Parsing a DAG file pays neither for that nor for
 anything else that it has no use for: here and in the vendors' operators, such things are imported where they are used.
+
+The vendors' operators spell the shared arguments out once more, and so do the sensors: an editor completes what a
+signature names, and a ``TypedDict`` for ``**kwargs`` would leave no room for Airflow's own.
 """
 
 from __future__ import annotations
@@ -12,24 +15,27 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.configuration import conf
 from airflow.sdk import BaseOperator
+
+from airflow_provider_nenoa.triggers.deferral import default_deferrable, positive_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow.providers.openlineage.extractors.base import OperatorLineage
     from airflow.sdk import Context
 
-    from airflow_provider_nenoa.exceptions import NenoaError
     from airflow_provider_nenoa.hooks.base import VendorHook
     from airflow_provider_nenoa.operators.attempt import Attempt
+    from airflow_provider_nenoa.operators.lost_start import Finding
     from airflow_provider_nenoa.operators.memory import Memory
     from airflow_provider_nenoa.runs import Run
     from airflow_provider_nenoa.triggers.base import RunTrigger
     from airflow_provider_nenoa.waiting.kinds import Kind
 
-GRACE = 600.0
-"""Seconds after our own deadline at which Airflow gives up on a trigger that no triggerer runs."""
+
+POLL_INTERVAL = 15.0
+TIMEOUT = 86_400.0
 
 
 class RunOperator(BaseOperator):
@@ -38,28 +44,35 @@ class RunOperator(BaseOperator):
 
     :param deferrable: Wait in the triggerer, without holding a worker. Default: ``[operators] default_deferrable``.
     :param wait_for_completion: False: return the run's id as soon as it was started. Default True.
-    :param poll_interval: Shortest interval in seconds at which the vendor is asked, where no webhook tells the end;
-        it grows with the run's age. Default 15.
+    :param poll_interval: Shortest interval, in seconds or as a timedelta, at which the vendor is asked, where no
+        webhook tells the end; it grows with the run's age. Default 15.
     :param timeout: Seconds, or a timedelta, after which the task stops waiting and fails; ``execution_timeout``
         counts too. The remote run goes on: neither vendor's API can cancel one. Default 24 hours.
     :param durable: Go on with the run that an earlier attempt of this task instance left, instead of starting
         another one. Default True.
-    :param on_lost_start: What to do when a start's reply was lost and no webhook told of a run: ``fail`` (the
-        default) and say so, or ``restart``, which may pay for the same work twice.
+    :param on_lost_start: What to do when a start's reply was lost and it cannot be told whether there is a run:
+        ``fail`` (the default) and say so, or ``restart``, which may pay for the same work twice.
+    :param on_changed_arguments: What to do when an earlier attempt of this task instance left an open run that was
+        asked for something else, for example because somebody corrected a prompt and cleared the task: ``adopt`` (the
+        default) and warn, or ``restart``. Neither API can cancel the open run, so to restart is to run, and to pay for,
+        both at once. And arguments may differ by themselves, as a time or a presigned URL in a template does: then a
+        mere retry would start twice.
     """
 
     kind_name: ClassVar[str]
     id_key: ClassVar[str]
+    conn_field: ClassVar[str]
 
     def __init__(
         self,
         *,
         deferrable: bool | None = None,
         wait_for_completion: bool = True,
-        poll_interval: float = 15.0,
-        timeout: float | timedelta = 86_400.0,
+        poll_interval: float | timedelta = POLL_INTERVAL,
+        timeout: float | timedelta = TIMEOUT,
         durable: bool = True,
         on_lost_start: Literal["fail", "restart"] = "fail",
+        on_changed_arguments: Literal["adopt", "restart"] = "adopt",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -68,12 +81,15 @@ class RunOperator(BaseOperator):
         self.poll_interval = positive_seconds("poll_interval", poll_interval)
         self.timeout = positive_seconds("timeout", timeout)
         self.durable = durable
-        if on_lost_start not in ("fail", "restart"):
-            from airflow_provider_nenoa.exceptions import InvalidArgument
-
-            raise InvalidArgument(f"'on_lost_start' must be 'fail' or 'restart', not {on_lost_start!r}.")
         self.on_lost_start = on_lost_start
+        self.on_changed_arguments = on_changed_arguments
+        for name, words in (("on_lost_start", ("fail", "restart")), ("on_changed_arguments", ("adopt", "restart"))):
+            if getattr(self, name) not in words:
+                from airflow_provider_nenoa.exceptions import InvalidArgument
+
+                raise InvalidArgument(f"'{name}' must be '{words[0]}' or '{words[1]}', not {getattr(self, name)!r}.")
         self.remote_run_id: str | None = None
+        self.ended: Run | None = None
 
     @property
     @abstractmethod
@@ -105,9 +121,24 @@ class RunOperator(BaseOperator):
     def finish(self, run: Run, context: Context) -> Any:
         """Return the task's result for a run that has succeeded."""
 
-    @abstractmethod
+    def has_list(self) -> bool:
+        """Whether the vendor lists its runs, with the time at which each was made."""
+        return False
+
+    def look_in_list(self, started_at: float, ref: str, context: Context) -> Finding:
+        """
+        Look into that list for the run of a start whose reply was lost.
+
+        :param started_at: When the start was sent, in Unix seconds.
+        :param ref: The token in its callback URL.
+        """
+        raise NotImplementedError
+
     def make_trigger(self, run_id: str | None, **kwargs: Any) -> RunTrigger:
         """Make the trigger that waits for the run; ``kwargs`` are those of `RunTrigger`."""
+        from airflow_provider_nenoa.triggers.kinds import trigger_of
+
+        return trigger_of(self.kind_name, run_id, self.conn_id, **kwargs)
 
     @cached_property
     def hook(self) -> VendorHook:
@@ -121,8 +152,17 @@ class RunOperator(BaseOperator):
 
         return KINDS[self.kind_name]
 
+    def asked(self) -> dict[str, Any]:
+        """Return what is asked for, by the arguments' names: all that is templated but where from and where to."""
+        elsewhere = ("output_path", self.conn_field)
+        return {name: getattr(self, name) for name in self.template_fields if name not in elsewhere}
+
+    def prepare(self, context: Context) -> None:
+        """Get ready, in each process that works on the task: a deferred one goes on in another."""
+
     def execute(self, context: Context) -> Any:
         """Adopt the run of an earlier attempt, or start one; then wait for it and finish."""
+        self.prepare(context)
         self.check()
         attempt = self._attempt(context)
         with attempt.errors():
@@ -134,24 +174,56 @@ class RunOperator(BaseOperator):
         attempt = context["ti"].try_number
         if next_kwargs.pop("attempt", attempt) != attempt:
             return self.execute(context)  # Airflow 3.0 resumes a retry as it resumed the attempt before
+        self.prepare(context)
+        if "event" in next_kwargs:
+            self.remote_run_id = next_kwargs["event"].get("run_id")
+        elif (note := self.memory(context).recall()) is not None:  # Airflow ended the trigger
+            self.remote_run_id = note.run_id
         with self._attempt(context).errors():
             return super().resume_execution(next_method, next_kwargs, context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after the trigger fired."""
+        self.prepare(context)
         return self._attempt(context).complete(event)
 
     def execute_found(self, context: Context, event: dict[str, Any], lost: dict[str, Any], inherited: bool) -> Any:
         """Go on after the trigger looked for a run whose start's reply was lost."""
         from airflow_provider_nenoa.operators.memory import Note
 
-        return self._attempt(context).look_on(event, Note(**lost), inherited)
+        self.prepare(context)
+        return self._attempt(context).look_on(event, Note.read(lost), inherited)
 
     def on_kill(self) -> None:
         """Say that the remote run goes on: neither vendor's API can cancel one."""
         if self.remote_run_id is not None:
             the_run = self.the_run(self.remote_run_id)
             self.log.warning("The task was ended, but %s goes on%s.", the_run, self.next_attempt())
+
+    def run_page(self, run_id: str | None) -> str | None:
+        """Return the address of a run in the vendor's user interface; None if that has none."""
+        from airflow_provider_nenoa.links.base import RunLink
+
+        pages = (link.url(run_id) for link in self.operator_extra_links if isinstance(link, RunLink))
+        return next((page for page in pages if page), None)
+
+    def lineage(self, *, is_over: bool) -> OperatorLineage:
+        """
+        Return what OpenLineage shall know of this task.
+
+        :param is_over: Whether the task has ended.
+        """
+        from airflow_provider_nenoa.lineage.runs import lineage_of_run
+
+        return lineage_of_run(self)
+
+    def get_openlineage_facets_on_start(self) -> OperatorLineage:
+        """Return what is known before the run: OpenLineage calls this."""
+        return self.lineage(is_over=False)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+        """Return what is known after the run, which may have failed: OpenLineage calls this."""
+        return self.lineage(is_over=True)
 
     def memory(self, context: Context) -> Memory:
         """Return what attempts of this task instance leave for the next one."""
@@ -161,7 +233,7 @@ class RunOperator(BaseOperator):
 
     def the_run(self, run_id: str | None) -> str:
         """Name a run in a message."""
-        return f"{self.kind.vendor} {self.kind.name} run {run_id}"
+        return f"{self.kind.vendor} {self.kind.name} run {run_id or 'of unknown id'}"
 
     def next_attempt(self) -> str:
         """Say in a message what the next attempt will do while the run goes on."""
@@ -173,30 +245,3 @@ class RunOperator(BaseOperator):
         from airflow_provider_nenoa.operators.attempt import Attempt
 
         return Attempt(self, context)
-
-
-def error_of(event: dict[str, Any]) -> NenoaError:
-    """Return the error that a trigger's event tells of."""
-    from airflow_provider_nenoa.exceptions import NenoaError, NotFound, PermanentError
-
-    error = NotFound if event["not_found"] else PermanentError if event["permanent"] else NenoaError
-    return error(event["error"])
-
-
-def default_deferrable() -> bool:
-    """Return ``[operators] default_deferrable``."""
-    return conf.getboolean("operators", "default_deferrable", fallback=False)
-
-
-def positive_seconds(name: str, value: float | timedelta) -> float:
-    """
-    Return a duration in seconds.
-
-    :raises InvalidArgument: It is not a number or timedelta above 0, or does not end.
-    """
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
-        from airflow_provider_nenoa.exceptions import InvalidArgument
-
-        raise InvalidArgument(f"'{name}' must be more than 0 seconds, not {value!r}.")
-    return float(seconds)

@@ -1,0 +1,1 @@
+"""Wait in the triggerer, for a task or for an event-driven DAG."""

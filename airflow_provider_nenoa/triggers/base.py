@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_nenoa.exceptions import DeadlinePassed, InvalidArgument, NenoaError, NotFound, PermanentError
 
@@ -19,6 +19,16 @@ seen that the deferring process is done (apache/airflow issues 66374, 67287 and 
 """
 
 
+def another_name(attribute: str) -> Any:
+    """
+    Return a property by which an attribute has another name.
+
+    Where the scheduler has deferred a task, Airflow renders on the trigger what has the name of a templated argument
+    of the task.
+    """
+    return property(lambda self: getattr(self, attribute), lambda self, value: setattr(self, attribute, value))
+
+
 class RunTrigger(BaseTrigger):
     """
     Wait until a run has ended. Subclasses name the vendor's words for it.
@@ -31,8 +41,16 @@ class RunTrigger(BaseTrigger):
     :param poll_interval: Shortest interval in seconds at which the vendor is asked, where no webhook tells. Default 15.
     :param deadline: When to give up, in Unix seconds; None: never.
     :param started_at: When the run was started, in Unix seconds; None: now.
-    :param told: Whether the vendor was given our webhook. Then it is asked every ten minutes only.
-    :param ref: The token in the run's callback URL, for a run whose id is not known.
+    :param told: Whether the vendor was given our webhook. Then it is asked every ten minutes only. None: the connection
+        says whether it may have been.
+    :param ref: The token in the run's callback URL: a webhook may name the run otherwise, or not at all.
+    :param patience: Seconds for which to wait, instead of a ``deadline``, where the scheduler has deferred the task and
+        no worker has worked that out.
+    :param lifetime: Seconds after which Airflow then gives the trigger up: by them, ``patience`` is counted from when
+        the task was deferred, by whatever triggerer the trigger is run.
+    :param end_from_trigger: Whether to end the task where the run has succeeded, without a worker. Any other end is
+        told to the task, whose worker knows what to do about it. The task then has no result: Airflow stores what a
+        trigger gives as one as text, and other tasks would get that.
     """
 
     kind: ClassVar[str]
@@ -47,8 +65,11 @@ class RunTrigger(BaseTrigger):
         poll_interval: float = 15.0,
         deadline: float | None = None,
         started_at: float | None = None,
-        told: bool = False,
+        told: bool | None = False,
         ref: str | None = None,
+        patience: float | None = None,
+        lifetime: float | None = None,
+        end_from_trigger: bool = False,
     ) -> None:
         super().__init__()
         if not run_id and not ref:
@@ -62,6 +83,9 @@ class RunTrigger(BaseTrigger):
         self.started_at = started_at
         self.told = told
         self.ref = ref
+        self.patience = patience
+        self.lifetime = lifetime
+        self.end_from_trigger = end_from_trigger
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments with which another triggerer goes on waiting."""
@@ -75,6 +99,9 @@ class RunTrigger(BaseTrigger):
                 "started_at": self.started_at,
                 "told": self.told,
                 "ref": self.ref,
+                "patience": self.patience,
+                "lifetime": self.lifetime,
+                "end_from_trigger": self.end_from_trigger,
             },
         )
 
@@ -84,7 +111,8 @@ class RunTrigger(BaseTrigger):
 
         :return: ``{"run_id", "word", "by_webhook"}`` of the end, perhaps with ``payload``; or
             ``{"timeout": <last status word>}``; or ``{"error": <message>, "permanent": <bool>, "not_found": <whether
-            the vendor knows no such run>}``; each with ``ref``, ``told`` and ``started_at``.
+            the vendor knows no such run>}``; each with ``ref``, ``told`` and ``started_at``. With
+            ``end_from_trigger``, for a run that has succeeded: the event that ends the task.
         """
         import asyncio
         import time
@@ -92,8 +120,13 @@ class RunTrigger(BaseTrigger):
         from airflow_provider_nenoa.waiting.hub import Hub
         from airflow_provider_nenoa.waiting.kinds import RunKey
 
-        settled_at = time.monotonic() + SETTLE
+        # dag.test() and airflow tasks test run a trigger themselves: it has no id, and no event of it ends a task.
+        in_triggerer = self.trigger_id is not None
+        settled_at = time.monotonic() + (SETTLE if in_triggerer else 0.0)
+        if self.patience is not None:
+            self._begin(self.patience)
         started_at = time.time() if self.started_at is None else self.started_at
+        fired: TriggerEvent | None = None
         event: dict[str, Any] = {
             "run_id": self.run_id,
             "ref": self.ref,
@@ -101,12 +134,16 @@ class RunTrigger(BaseTrigger):
             "started_at": started_at,
         }
         try:
+            # A template that finds nothing renders to this.
+            if not self.ref and str(self.run_id).strip() in ("", "None"):
+                raise InvalidArgument(f"'{self.id_parameter}' is {self.run_id!r}: there is no run to wait for.")
             ended = await Hub.of_running_loop().wait(
-                RunKey(self.conn_id, self.kind, self.run_id, None if self.run_id else self.ref),
+                RunKey(self.conn_id, self.kind, self.run_id or None, self.ref or None),
                 deadline=float("inf") if self.deadline is None else self.deadline,
                 poll_interval=self.poll_interval,
                 started_at=started_at,
                 told=self.told,
+                task=self._task(),
                 on_change=self._log_status,
             )
         except DeadlinePassed as passed:
@@ -119,12 +156,36 @@ class RunTrigger(BaseTrigger):
             }
         else:
             event |= ended.to_event()
+            if self.end_from_trigger and in_triggerer and ended.status.is_success:
+                self.log.info("%s ended in '%s', and with it the task.", self._the_run(), ended.word)
+                fired = TaskSuccessEvent()
         await asyncio.sleep(settled_at - time.monotonic())
-        yield TriggerEvent(event)
+        yield fired or TriggerEvent(event)
 
     async def on_kill(self) -> None:
         """Say that the remote run goes on: neither vendor's API can cancel one (Airflow 3.3 and later call this)."""
         self.log.warning("The task was ended, but %s goes on.", self._the_run())
+
+    def _begin(self, patience: float) -> None:
+        """Work out when the wait began and when it ends, of a task that no worker has begun."""
+        import time
+        from datetime import UTC, datetime
+
+        given_up: datetime | None = getattr(self, "timeout_after", None)  # set by the triggerer
+        if given_up is None or self.lifetime is None:
+            self.started_at = time.time()
+        else:
+            self.started_at = given_up.replace(tzinfo=given_up.tzinfo or UTC).timestamp() - self.lifetime
+        self.deadline = self.started_at + patience
+        until = datetime.fromtimestamp(self.deadline, UTC).isoformat(sep=" ", timespec="seconds")
+        self.log.info("Waiting for %s on connection '%s' until %s.", self._the_run(), self.conn_id, until)
+
+    def _task(self) -> dict[str, Any] | None:
+        """Name the task that waits; None: nobody has told the trigger."""
+        from airflow_provider_nenoa.waiting.report import task_of
+
+        ti = getattr(self, "task_instance", None)
+        return None if ti is None else task_of(ti)
 
     def _the_run(self) -> str:
         """Name the run in a message."""

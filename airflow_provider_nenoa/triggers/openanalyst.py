@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_nenoa.triggers.base import RunTrigger
+from airflow_provider_nenoa.triggers.base import RunTrigger, another_name
 
 
 class OpenAnalystAgentRunTrigger(RunTrigger):
@@ -18,6 +18,7 @@ class OpenAnalystAgentRunTrigger(RunTrigger):
 
     kind = "agent"
     conn_parameter = "openanalyst_conn_id"
+    openanalyst_conn_id = another_name("conn_id")
 
     def __init__(self, run_id: str | None, openanalyst_conn_id: str = "openanalyst_default", **kwargs: Any) -> None:
         super().__init__(run_id, openanalyst_conn_id, **kwargs)
@@ -35,6 +36,27 @@ class OpenAnalystQueryTrigger(RunTrigger):
     kind = "query"
     id_parameter = "query_id"
     conn_parameter = "openanalyst_conn_id"
+    query_id = another_name("run_id")
+    openanalyst_conn_id = another_name("conn_id")
 
     def __init__(self, query_id: str | None, openanalyst_conn_id: str = "openanalyst_default", **kwargs: Any) -> None:
         super().__init__(query_id, openanalyst_conn_id, **kwargs)
+
+
+class OpenAnalystExportTrigger(RunTrigger):
+    """
+    Wait until the file of an export is ready.
+
+    :param export_id: The ``id`` of the export.
+    :param openanalyst_conn_id: The connection. Default ``openanalyst_default``.
+    :param kwargs: ``poll_interval``, ``deadline``, ``started_at``, ``told`` and ``ref`` of `RunTrigger`.
+    """
+
+    kind = "export"
+    id_parameter = "export_id"
+    conn_parameter = "openanalyst_conn_id"
+    export_id = another_name("run_id")
+    openanalyst_conn_id = another_name("conn_id")
+
+    def __init__(self, export_id: str | None, openanalyst_conn_id: str = "openanalyst_default", **kwargs: Any) -> None:
+        super().__init__(export_id, openanalyst_conn_id, **kwargs)

@@ -20,22 +20,28 @@ from airflow_provider_nenoa.exceptions import (
     RateLimited,
     ServerError,
 )
-from airflow_provider_nenoa.waiting.hub import THREADS, back_off
-from airflow_provider_nenoa.waiting.kinds import KINDS
-from airflow_provider_nenoa.waiting.pace import SAFETY_INTERVAL
+from airflow_provider_nenoa.pacing.pace import SAFETY_INTERVAL
+from airflow_provider_nenoa.waiting.channel import THREADS, back_off
+from airflow_provider_nenoa.waiting.kinds import KINDS, ask_vendor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import requests
 
     from airflow_provider_nenoa.hooks.base import VendorHook
+    from airflow_provider_nenoa.pacing.budget import Budget
+    from airflow_provider_nenoa.pacing.pace import Durations
     from airflow_provider_nenoa.runs import Run
-    from airflow_provider_nenoa.waiting.budget import Budget
-    from airflow_provider_nenoa.waiting.hub import Channel, Watched
+    from airflow_provider_nenoa.waiting.channel import Channel, Watched
+    from airflow_provider_nenoa.waiting.kinds import RunKey
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = THREADS - 1
 """Polls under way at the same time: one of the channel's threads belongs to the receiver's long poll."""
+SOON = 30.0
+"""Seconds over which the questions are spread that an outage of the receiver calls for."""
 LATE = 60.0
 """Seconds by which the rate limit may delay a poll before the log tells of it."""
 REMIND = 3600.0
@@ -49,13 +55,17 @@ class PollSource:
     :param channel: Whose runs.
     :param hook: Makes the requests; it does not retry, since waiting is this source's own business.
     :param budget: Says when a request may go out.
+    :param durations: Returns what is known of how long runs of a kind take.
     """
 
-    def __init__(self, channel: Channel, hook: VendorHook, budget: Budget) -> None:
+    def __init__(
+        self, channel: Channel, hook: VendorHook, budget: Budget, durations: Callable[[RunKey], Durations]
+    ) -> None:
         self._channel = channel
         self._hook = hook
         self._hook.on_response = self._observe
         self._budget = budget
+        self._durations = durations
         self._loop = asyncio.get_running_loop()
         self._due: list[tuple[float, int, Watched]] = []
         self._number = itertools.count()
@@ -76,6 +86,16 @@ class PollSource:
         else:
             self._plan(watched, max(0.0, watched.poll_interval - age))
 
+    def ask_soon(self) -> None:
+        """Poll those runs within half a minute, as far as the budget allows, of which a webhook should tell."""
+        now = time.time()
+        self._due = [
+            (min(at, now + random.uniform(0.0, SOON)) if watched.told else at, number, watched)
+            for at, number, watched in self._due
+        ]
+        heapq.heapify(self._due)
+        self._sooner.set()
+
     async def run(self) -> None:
         """Poll, until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -88,7 +108,7 @@ class PollSource:
 
     def _interval(self, watched: Watched) -> float:
         age = max(0.0, time.time() - watched.started_at)
-        durations = self._channel.hub.durations(watched.key)
+        durations = self._durations(watched.key)
         if watched.told:
             return durations.safety_interval(age)
         return durations.interval(age, watched.poll_interval, self._budget.spare)
@@ -136,7 +156,7 @@ class PollSource:
         if watched.asked_at is not None:
             # It ended somewhere between the last two polls. Where those are far apart because the budget is short, a
             # later guess would make the next polls come later still.
-            self._channel.hub.durations(watched.key).learn(watched.asked_at - watched.started_at)
+            self._durations(watched.key).learn(watched.asked_at - watched.started_at)
 
     async def _next(self) -> Watched:
         """Wait until a run is due and the budget allows a request, and count it."""
@@ -159,16 +179,15 @@ class PollSource:
                 pass
 
     async def _poll(self, watched: Watched) -> Run:
-        kind, run_id = KINDS[watched.key.kind], watched.key.run_id or ""
-        metrics.count("poll", conn_id=self._channel.conn_id, kind=kind.name)
+        metrics.count("poll", conn_id=self._channel.conn_id, kind=watched.key.kind)
         try:
-            return await self._channel.in_thread(kind.poll, self._hook, run_id)
+            return await self._channel.in_thread(ask_vendor, self._hook, watched.key, watched.started_at)
         except AuthenticationError:
             # The key may have been changed since the connection was read.
             on_response = self._hook.on_response
             self._hook = await self._channel.open_hook(retry_for=0, on_response=on_response)
             self._budget.spend()
-            return await self._channel.in_thread(kind.poll, self._hook, run_id)
+            return await self._channel.in_thread(ask_vendor, self._hook, watched.key, watched.started_at)
 
     async def _failed(self, watched: Watched, error: NenoaError) -> None:
         self._failures += 1
@@ -177,7 +196,7 @@ class PollSource:
         if self._failures == 1:
             log.warning("Connection %s: a poll failed; trying on. %s", self._channel.conn_id, error)
         if error.retry_after is not None:
-            self._budget.pause(error.retry_after)
+            self._budget.refused(error.retry_after)
         self._plan(watched, self._interval(watched))
         if not isinstance(error, InvalidReply):
             await back_off(self._failures)

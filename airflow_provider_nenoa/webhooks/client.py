@@ -10,19 +10,28 @@ from urllib.parse import quote, urlencode, urlsplit
 import requests
 from airflow.configuration import conf
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from urllib3.exceptions import HTTPError
 
 from airflow_provider_nenoa.exceptions import InvalidArgument, ReceiverUnavailable
+from airflow_provider_nenoa.http import Session, reason_of
+from airflow_provider_nenoa.vendors.json_text import read_json
+from airflow_provider_nenoa.vendors.payloads import is_token
 from airflow_provider_nenoa.webhooks import tokens
-from airflow_provider_nenoa.webhooks.paths import PREFIX, is_conn_id, is_token
+from airflow_provider_nenoa.webhooks.paths import PREFIX, is_conn_id, is_misspelled
 from airflow_provider_nenoa.webhooks.records import Events, RunSummary, StoredRun
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
+    from airflow_provider_nenoa.webhooks.spent import Spent
+    from airflow_provider_nenoa.webhooks.wait import Wait
+
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a TCP and TLS connection."""
+TELL_TIMEOUT = 3.0
+"""Seconds for which a worker may be held up by telling that it waits."""
 BATCH = 100
 """Runs asked for with one request: with longer URLs, some proxies refuse."""
 
@@ -58,43 +67,62 @@ class ReceiverClient:
         self.timeout = timeout
         self.retry_for = retry_for
         self._secret = webhook_secret
-        self._session = requests.Session()
+        self._session = Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def check(self) -> None:
         """Make sure that the receiver answers and accepts the connection's secret: what is told to it can be read."""
         self.events()
 
-    def run(self, run_id: str, wait: float = 0.0) -> StoredRun | None:
+    def run(
+        self, run_id: str, wait: float = 0.0, *, ref: str | None = None, kind: str | None = None
+    ) -> StoredRun | None:
         """
         Read a run.
 
         :param run_id: The vendor's id of the run.
         :param wait: Seconds to wait until it has ended; the receiver grants 30 at most.
+        :param ref: The token that was given to `callback_url`: a webhook may name the run otherwise, or not at all.
+        :param kind: What kind of run it is: another kind may have the same id.
         :return: Its newest state, be it an end or not; None if no webhook has told of it.
         """
-        return self._get(StoredRun.from_json, f"/runs/{quote(_checked_token('run id', run_id), safe='')}", wait=wait)
+        path = f"/runs/{quote(_checked_token('run id', run_id), safe='')}"
+        named = {name: value for name, value in (("ref", ref), ("kind", kind)) if value is not None}
+        return self._get(StoredRun.from_json, path, named, wait)
 
     def by_ref(self, ref: str, wait: float = 0.0) -> StoredRun | None:
         """
         Find the run that was started with a ``ref`` in its callback URL.
 
         :param ref: The token that was given to `callback_url`.
-        :param wait: Seconds to wait until a webhook has told of it; the receiver grants 30 at most.
+        :param wait: Seconds to wait until a webhook has named it or told of its end; the receiver grants 30 at most.
         :return: Its newest state; None if no webhook has told of it.
         """
         return self._get(StoredRun.from_json, f"/refs/{quote(_checked_token('ref', ref), safe='')}", wait=wait)
 
-    def runs(self, run_ids: Sequence[str]) -> list[RunSummary]:
+    def event(self, number: int) -> StoredRun | None:
+        """
+        Read a run or an event that is about no run, with its payload.
+
+        :param number: The ``id`` that it has in `events`.
+        :return: Its newest state; None if it is kept no longer.
+        """
+        return self._get(StoredRun.from_json, f"/events/{number}")
+
+    def runs(self, run_ids: Sequence[str], refs: Sequence[str] = ()) -> list[RunSummary]:
         """
         Read where several runs stand.
 
         :param run_ids: The vendor's ids, any number.
-        :return: The runs that a webhook has told of, without payload, in no particular order.
+        :param refs: Tokens that were given to `callback_url`, any number.
+        :return: The runs that a webhook has told of, without payload, in no particular order. One may be there twice.
         """
         found: list[RunSummary] = []
-        for start in range(0, len(run_ids), BATCH):
-            found += self._get(_summaries, "/runs", {"id": list(run_ids[start : start + BATCH])}) or []
+        asked = [*(("id", run_id) for run_id in run_ids), *(("ref", ref) for ref in refs)]
+        for start in range(0, len(asked), BATCH):
+            batch = asked[start : start + BATCH]
+            params = {name: [value for other, value in batch if other == name] for name in ("id", "ref")}
+            found += self._get(_summaries, "/runs", params) or []
         return found
 
     def ended(self, run_ids: Sequence[str]) -> list[RunSummary]:
@@ -114,6 +142,29 @@ class ReceiverClient:
         if events is None:
             raise self._not_the_receiver("it answered 404")
         return events
+
+    def tell_waiting(self, waiting: Sequence[Wait], over: Sequence[str] = (), spent: Sequence[Spent] = ()) -> None:
+        """
+        Tell who waits for which runs, for the page in Airflow's user interface. One try: it is said again anyway.
+
+        :param waiting: Waits that go on, `wait.BATCH` at most together with ``over``.
+        :param over: The names of waits that are over.
+        :param spent: What is known of the connection's plan; nothing: as it was told before.
+        """
+        body = {
+            "waiting": [wait.to_json() for wait in waiting],
+            "over": list(over),
+            "spent": [each.to_json() for each in spent],
+        }
+        url = f"{self.base_url}/api/v1/connections/{quote(self.conn_id, safe='')}/waiting"
+        try:
+            answer = self._session.post(url, json=body, auth=self._sign, timeout=TELL_TIMEOUT, allow_redirects=False)
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise _NoAnswer(f"No answer from the webhook receiver at {self.base_url}: {reason_of(error)}.") from None
+        if answer.status_code != 200:
+            raise ReceiverUnavailable(
+                f"The webhook receiver at {self.base_url} took no note of who waits: status {answer.status_code}."
+            )
 
     def _get(
         self, read: Callable[[dict[str, Any]], T], path: str, params: dict[str, Any] | None = None, wait: float = 0.0
@@ -141,9 +192,9 @@ class ReceiverClient:
                 timeout=(CONNECT_TIMEOUT, self.timeout + wait),
                 allow_redirects=False,
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError, OSError) as error:  # a setting can fail in forms of its own
             raise _NoAnswer(
-                f"No answer from the webhook receiver at {self.base_url}: {type(error).__name__}. Check that the API "
+                f"No answer from the webhook receiver at {self.base_url}: {reason_of(error)}. Check that the API "
                 f"server runs and that this machine can reach it there. {_WHERE}"
             ) from None
         if response.status_code == 401:
@@ -158,7 +209,7 @@ class ReceiverClient:
                 "of the API server tells more."
             )
         try:
-            body = response.json()
+            body = read_json(response.content).value
         except ValueError:
             body = None
         if response.status_code == 200 and isinstance(body, dict):
@@ -190,12 +241,13 @@ _WHERE = (
 )
 
 
-def callback_url(conn_id: str, ref: str) -> str:
+def callback_url(conn_id: str, ref: str, kind: str | None = None) -> str:
     """
     Return the URL that a vendor is given to report a run to.
 
     :param conn_id: The connection whose webhook secret will sign the reports.
     :param ref: A token that comes back with each report, so that a run is recognised whose id never arrived.
+    :param kind: The kind of run, where the vendor has several: ids are unique within a kind only.
     :raises ReceiverUnavailable: The public address of the receiver is not configured.
     """
     base = _address("nenoa", "webhook_base_url")
@@ -207,7 +259,7 @@ def callback_url(conn_id: str, ref: str) -> str:
             "It is not known under which address vendors can reach the webhook receiver. Set [nenoa] webhook_base_url, "
             f"for example to https://airflow.example.com{PREFIX}, or [api] base_url to a full address."
         )
-    query = urlencode({"ref": _checked_token("ref", ref)})
+    query = urlencode({"ref": _checked_token("ref", ref), **({"kind": kind} if kind else {})})
     return f"{base}/webhooks/{quote(_checked_conn_id(conn_id), safe='')}?{query}"
 
 
@@ -246,6 +298,11 @@ def _checked_conn_id(conn_id: str) -> str:
     if not is_conn_id(conn_id):
         raise InvalidArgument(
             f"A connection named {conn_id!r} cannot have webhooks: its id must be made of letters, digits and _.:#!()-"
+        )
+    if is_misspelled(conn_id):
+        raise InvalidArgument(
+            f"Connection {conn_id!r} comes from the environment, where the receiver knows it in lower case only. Write "
+            f"{conn_id.upper().lower()!r} instead: Airflow finds it under this name too."
         )
     return conn_id
 

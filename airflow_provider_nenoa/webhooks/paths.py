@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 PREFIX = "/nenoa"
@@ -9,8 +10,6 @@ PREFIX = "/nenoa"
 
 # Airflow's own rule for connection ids, without slashes: a path cannot carry them through every proxy.
 _CONN_ID = re.compile(r"[\w.:#!()-]{1,250}")
-# What can stand in a URL's path and in every database's index without a second thought.
-_TOKEN = re.compile(r"[A-Za-z0-9._:~+=@-]{1,200}")
 
 
 def is_conn_id(text: str) -> bool:
@@ -18,6 +17,10 @@ def is_conn_id(text: str) -> bool:
     return _CONN_ID.fullmatch(text) is not None
 
 
-def is_token(text: str) -> bool:
-    """Whether a text can be a run id or a ``ref``: up to 200 letters, digits and ``._:~+=@-``."""
-    return _TOKEN.fullmatch(text) is not None
+def is_misspelled(conn_id: str) -> bool:
+    """
+    Whether a connection comes from an environment variable, which Airflow finds under any spelling, and this is not the
+    one that counts: the lower-case one.
+    """
+    variable = conn_id.upper()
+    return conn_id != variable.lower() and f"AIRFLOW_CONN_{variable}" in os.environ

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+import json
+from dataclasses import asdict, dataclass, field
+from dataclasses import fields as fields_of
 from typing import Any, Self
 
 from airflow_provider_nenoa.runs import Run, RunStatus
@@ -11,29 +13,41 @@ from airflow_provider_nenoa.runs import Run, RunStatus
 @dataclass(frozen=True)
 class RunSummary:
     """
-    Where a run stands, by the webhooks that came for it.
+    Where a run stands, by the webhooks that came for it; or an event that is about no run.
 
-    :param run_id: The vendor's id: NenAI's ``message_id``, OpenAnalyst's ``run_id`` or query ``id``.
+    :param run_id: The vendor's id: NenAI's ``message_id``, OpenAnalyst's ``run_id`` or query ``id``. None: no webhook
+        has named it, so that it is known by its ``ref`` only; or there is no run.
     :param ref: The token that our operator put into the callback URL; None if nobody did.
-    :param status: The newest state. An end is never undone.
-    :param word: The vendor's word for it.
+    :param status: The newest state. An end is never undone, and a word that we do not know is none.
+    :param word: The vendor's word for it; empty if it gave none.
     :param seq: Grows with every change of any run: the place of this state in the stream of events.
     :param deliveries: How many webhooks came for the run, repetitions included.
     :param received_at: Unix seconds at which the webhook that made this state was stored.
+    :param id: The number of the row.
+    :param kind: The kind of run, where a webhook has told it.
+    :param event: The name of the newest event, where the vendor gave one.
     """
 
-    run_id: str
+    run_id: str | None
     ref: str | None
     status: RunStatus
     word: str
     seq: int
     deliveries: int
     received_at: float
+    id: int = field(default=0, kw_only=True)
+    kind: str | None = field(default=None, kw_only=True)
+    event: str | None = field(default=None, kw_only=True)
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is a run, rather than an event that is about none."""
+        return self.run_id is not None or self.ref is not None
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Self:
-        """Read what `to_json` wrote; fields of a newer receiver are left out."""
-        values = {each.name: body[each.name] for each in fields(cls)}
+        """Read what the read API sends; fields of a newer receiver are left out."""
+        values = {each.name: body[each.name] for each in fields_of(cls) if each.name in body}
         return cls(**{**values, "status": RunStatus(values["status"])})
 
     def to_json(self) -> dict[str, Any]:
@@ -49,12 +63,12 @@ class StoredRun(RunSummary):
     :param payload: The webhook's whole body. It may hold presigned URLs, which are secrets.
     """
 
-    payload: dict[str, Any] = field(repr=False)
+    payload: Any = field(repr=False)
 
     @property
     def run(self) -> Run:
         """The run in the provider's common form."""
-        return Run(self.run_id, self.word, self.payload)
+        return Run(self.run_id or "", self.word, self._fields)
 
     @property
     def error(self) -> str | None:
@@ -64,12 +78,22 @@ class StoredRun(RunSummary):
     @property
     def expires_at(self) -> float | None:
         """Unix seconds at which the payload's presigned URLs expire, if the vendor says so."""
-        value = self.payload.get("expires_at")
+        value = self._fields.get("expires_at")
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the run as the read API sends it."""
-        return {**asdict(self), "error": self.error, "expires_at": self.expires_at}
+    @property
+    def _fields(self) -> dict[str, Any]:
+        return self.payload if isinstance(self.payload, dict) else {}
+
+    def to_text(self, payload: str) -> str:
+        """
+        Return the run as the read API sends it.
+
+        :param payload: The payload as JSON, with all its digits: it is not written anew.
+        """
+        fields = {each.name: getattr(self, each.name) for each in fields_of(RunSummary)}
+        head = json.dumps({**fields, "error": self.error, "expires_at": self.expires_at})
+        return f'{head[:-1]}, "payload": {payload}}}'
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import argparse
 import json
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import requests
 
 from airflow_provider_nenoa.exceptions import NenoaError, ReceiverUnavailable
-from airflow_provider_nenoa.webhooks import signatures
+from airflow_provider_nenoa.vendors import VENDORS, signatures
 from airflow_provider_nenoa.webhooks.client import ReceiverClient, callback_url
 from airflow_provider_nenoa.webhooks.connections import NOBODY, Sender, read_sender
 
@@ -41,30 +41,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_self_test(conn_id: str) -> None:
+def run_self_test(conn_id: str, say: Callable[[str], None] = lambda step: print(f"ok: {step}")) -> None:
     """
     Take the steps one by one, and say of each that it worked.
 
+    :param conn_id: The connection.
+    :param say: Called with a sentence after each step that worked. Default: print it.
     :raises NenoaError: A step did not work; the message says what to change.
     """
     sender = _sender(conn_id)
-    print(f"ok: connection '{conn_id}' of type {sender.conn_type} has a webhook_secret")
+    say(f"connection '{conn_id}' of type {sender.conn_type} has a webhook_secret")
 
     client = ReceiverClient(conn_id, sender.secret, retry_for=0)
     client.check()
-    print(f"ok: the receiver answers at {client.base_url} (internal) and knows the secret")
+    say(f"the receiver answers at {client.base_url} (internal) and knows the secret")
 
     run_id = ref = f"selftest-{uuid.uuid4()}"
     url = callback_url(conn_id, ref)
     _post(url, sender, run_id)
-    print(f"ok: {url.partition('?')[0]} (public) took a signed event")
+    say(f"{url.partition('?')[0]} (public) took a signed event")
 
     if client.by_ref(ref, wait=WAIT) is None:
         raise ReceiverUnavailable(
             "The event was accepted at the public address but is not to be seen at the internal one: they lead to "
             "receivers with different databases. Check [nenoa] webhook_base_url, receiver_url and event_store_url."
         )
-    print("ok: the event was read back")
+    say("the event was read back")
 
 
 def _sender(conn_id: str) -> Sender:
@@ -86,7 +88,7 @@ def _post(url: str, sender: Sender, run_id: str) -> None:
     # A run that is under way: nobody who follows the events takes it for one that has ended.
     fields = {"nenai": {"message_id": run_id, "status": "processing"}}
     body = json.dumps(fields.get(sender.conn_type) or {"run_id": run_id, "status": "running"}).encode()
-    name, signature = signatures.sign(sender.conn_type, sender.secret, body)
+    name, signature = signatures.sign(VENDORS[sender.conn_type].SIGNATURE, sender.secret, body)
     headers = {"Content-Type": "application/json", name: signature}
     where = f"public address {url.partition('?')[0]}"
     advice = "It is [nenoa] webhook_base_url; by default, [api] base_url followed by /nenoa."

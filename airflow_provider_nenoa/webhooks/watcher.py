@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_provider_nenoa.webhooks.store import Change
+    from airflow_provider_nenoa.webhooks.rows import Change
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +34,22 @@ class Watcher:
     def __init__(self, cursor: Callable[[], Awaitable[int]], changes: Callable[[int], Awaitable[list[Change]]]) -> None:
         self._cursor = cursor
         self._changes = changes
+        self.generation = 0
+        """Grows whenever something may have changed: what was read before may be out of date."""
         self._waiting: defaultdict[Key, set[asyncio.Event]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @contextmanager
-    def watch(self, key: Key) -> Iterator[asyncio.Event]:
+    def watch(self, *keys: Key) -> Iterator[asyncio.Event]:
         """
-        Give an event that is set when what the key names may have changed.
+        Give an event that is set when what one of the keys names may have changed.
 
         Enter first, read the store then: whatever is committed after the read sets the event.
         """
         event = asyncio.Event()
-        self._waiting[key].add(event)
+        for key in keys:
+            self._waiting[key].add(event)
         if self._task is None:
             self._loop = asyncio.get_running_loop()
             self._look_now = asyncio.Event()
@@ -54,9 +57,10 @@ class Watcher:
         try:
             yield event
         finally:
-            self._waiting[key].discard(event)
-            if not self._waiting[key]:
-                del self._waiting[key]
+            for key in keys:
+                self._waiting[key].discard(event)
+                if not self._waiting[key]:
+                    del self._waiting[key]
 
     def poke(self) -> None:
         """Look at once: something was committed in this process. May be called from any thread."""
@@ -89,12 +93,14 @@ class Watcher:
         while changes := await self._changes(after):
             for change in changes:
                 self._wake(("events", change.conn_id))
-                self._wake(("run", change.conn_id, change.run_id))
+                if change.run_id is not None:
+                    self._wake(("run", change.conn_id, change.run_id))
                 if change.ref is not None:
                     self._wake(("ref", change.conn_id, change.ref))
             after = changes[-1].seq
         return after
 
     def _wake(self, key: Key) -> None:
+        self.generation += 1
         for event in self._waiting.get(key, ()):
             event.set()

@@ -18,7 +18,18 @@ from tests.benchmarks.table import Row, tables, write
 if TYPE_CHECKING:
     from tests.benchmarks.plots import Plot
 
-BENCHMARKS = ("imports", "receiver", "waiting", "downloads", "requests_spent", "polling", "growth")
+BENCHMARKS = (
+    "imports",
+    "receiver",
+    "waiting",
+    "downloads",
+    "rows",
+    "requests_spent",
+    "workers",
+    "polling",
+    "growth",
+    "triggerer",
+)
 DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 

@@ -145,13 +145,13 @@ def rows() -> list[Row]:
 
 
 def _fetch(url: str, directory: str) -> None:
-    from airflow_provider_nenoa.addresses import Guard
-    from airflow_provider_nenoa.downloads import Downloads
+    from airflow_provider_nenoa.results.addresses import Guard
+    from airflow_provider_nenoa.results.download import Downloads
 
     downloads = Downloads(f"file://{directory}", Guard(loopback=True))
     _warm(directory, int(urlsplit(url).path.split("/")[1]))
     began = time.perf_counter()
-    (stored,) = downloads.fetch({"result_url": url})
+    (stored,) = downloads.fetch({"result_url": f"{url}?sig=benchmark"})
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"seconds": seconds, "size": stored["size"], "peak": peak}))

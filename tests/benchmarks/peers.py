@@ -101,6 +101,10 @@ def _job(status: str) -> Answer:
     }
 
 
+def _databricks_run(state: dict[str, str]) -> Answer:
+    return 200, {"run_id": 1, "job_id": 1, "run_page_url": "https://databricks.example/runs/1", "state": state}
+
+
 PEERS = {
     "airbyte": Peer(
         default=60.0,  # its operator and its sensor have the number in their bodies
@@ -138,11 +142,8 @@ PEERS = {
             "port": urlsplit(url).port,
             "password": "token",
         },
-        running=(200, {"state": {"life_cycle_state": "RUNNING", "state_message": ""}}),
-        ended=(
-            200,
-            {"state": {"life_cycle_state": "TERMINATED", "result_state": "SUCCESS", "state_message": ""}},
-        ),
+        running=_databricks_run({"life_cycle_state": "RUNNING", "state_message": ""}),
+        ended=_databricks_run({"life_cycle_state": "TERMINATED", "result_state": "SUCCESS", "state_message": ""}),
         waiters=1000,
     ),
     "dbt-cloud": Peer(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from airflow_provider_nenoa.emulator import Emulator
 from tests.support.local_airflow import LocalAirflow
@@ -14,7 +19,15 @@ from tests.support.statsd import StatsdServer
 API_KEY = "oa_live_e2e0123456789"
 WEBHOOK_SECRET = "webhook-secret-e2e0123456789"
 WRONG_KEY = "oa_live_wrong0123456789"
-SECRETS = (API_KEY, WEBHOOK_SECRET, WRONG_KEY)
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
+LEVEL = os.environ.get("NENOA_TEST_LOGGING_LEVEL", "INFO")
+"""DEBUG tells most, and slows Airflow down: the same tests, on a machine that has time."""
+SECURE_PARAMETER = "sesame-8471"  # of the DAG "secure_workflow"
+SECRETS = (API_KEY, WEBHOOK_SECRET, WRONG_KEY, SECURE_PARAMETER)
+SIGNATURE = re.compile(rb"X-Amz-Signature=[0-9a-f]{8}")
+"""A presigned URL: who has it has the file."""
+RESULT = re.compile(rb"SetXCom\(key='return_value'|XComResult\(key='return_value'|XComSequence")
+"""Airflow's own log, at DEBUG, of a task's result on its way into XCom, or out of it."""
 
 
 @pytest.fixture(scope="session")
@@ -52,12 +65,23 @@ def session_airflow(
             "openanalyst_sql": openanalyst | {"conn_type": "openanalyst_sql", "schema": "ds_abc123"},
             "nenai_told": nenai | secret,
             "nenai_unheard": nenai,
+            # Of the example DAGs:
+            "openanalyst_default": openanalyst | secret,
+            "openanalyst_sql_default": openanalyst | {"conn_type": "openanalyst_sql"},
+            "nenai_default": nenai | secret,
+            "pydanticai_default": {"conn_type": "pydanticai", "extra": {"model": "test"}},  # which calls every tool
         },
-        environment=session_statsd.environment,
+        environment={
+            **session_statsd.environment,
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(
+                [_bundle("dags-folder"), _bundle("examples", path=str(EXAMPLES))]
+            ),
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": LEVEL,
+        },
     )
     with airflow:
         yield airflow
-    _assert_free_of_secrets(airflow.home)
+    _assert_free_of_secrets(airflow.home, session_statsd)
 
 
 @pytest.fixture
@@ -81,11 +105,43 @@ def statsd(session_statsd: StatsdServer) -> StatsdServer:
     return session_statsd
 
 
-def _assert_free_of_secrets(home: Path) -> None:
-    """Nothing that was ever written, logs and database included, may hold a key: connections came by environment."""
-    leaks = [
-        str(path.relative_to(home))
-        for path in home.rglob("*")
-        if path.is_file() and any(secret.encode() in path.read_bytes() for secret in SECRETS)
+def start_elsewhere(
+    airflow: LocalAirflow, emulator: Emulator, seconds: float | None, conn_id: str = "nenai_told"
+) -> str:
+    """Start a workflow as somebody outside Airflow would, with our webhook URL."""
+    reply = requests.post(
+        f"{emulator.nenai_url}/runs",
+        headers={"x-api-key": API_KEY},
+        json={
+            "workflow_id": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff",
+            "workflow_params": {"emulate": {"seconds": seconds}},
+            "webhook_callback": f"{airflow.url}/nenoa/webhooks/{conn_id}",
+        },
+        timeout=10,
+    )
+    message_id: str = reply.json()["messageId"]
+    return message_id
+
+
+def _bundle(name: str, **kwargs: str) -> dict[str, Any]:
+    """A folder with DAG files, by default the one of ``[core] dags_folder``."""
+    return {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": kwargs}
+
+
+def _assert_free_of_secrets(home: Path, statsd: StatsdServer) -> None:
+    """
+    Nothing that was ever written may hold a secret: connections came by environment, and webhooks are encrypted.
+
+    That is all logs, of each process, at `LEVEL`; metrics; and the database: XComs, rendered fields, serialised DAGs,
+    triggers, task states, Variables, events.
+    """
+    written = {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    written["metrics"] = repr(vars(statsd)).encode()
+    leaks = [(name, secret) for name, text in written.items() for secret in SECRETS if secret.encode() in text]
+    # Without 'output_path', a task's result has presigned URLs: in its XCom, and where Airflow logs that at DEBUG.
+    leaks += [
+        (name, "X-Amz-Signature")
+        for name, text in written.items()
+        if ".db" not in name and any(SIGNATURE.search(line) and not RESULT.search(line) for line in text.splitlines())
     ]
-    assert not leaks, f"an API key or webhook secret is in {leaks}"
+    assert not leaks

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-import requests
 
 from airflow_provider_nenoa.emulator import Emulator
-from tests.e2e.conftest import API_KEY
+from tests.e2e.conftest import start_elsewhere
 from tests.support.airflow_api import wait_until
 from tests.support.local_airflow import LocalAirflow
 
@@ -66,22 +65,6 @@ def test_secret_parameters_are_seen_by_nobody(airflow: LocalAirflow, emulator: E
     assert "sesame-8471" not in json.dumps(run.task_instance("run"))
 
 
-def start_elsewhere(airflow: LocalAirflow, emulator: Emulator, seconds: float | None) -> str:
-    """Start a workflow as somebody outside Airflow would, with our webhook URL."""
-    reply = requests.post(
-        f"{emulator.nenai_url}/runs",
-        headers={"x-api-key": API_KEY},
-        json={
-            "workflow_id": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff",
-            "workflow_params": {"emulate": {"seconds": seconds}},
-            "webhook_callback": f"{airflow.url}/nenoa/webhooks/nenai_told",
-        },
-        timeout=10,
-    )
-    message_id: str = reply.json()["messageId"]
-    return message_id
-
-
 def test_sensors_end_with_a_run_that_was_started_outside_airflow(airflow: LocalAirflow, emulator: Emulator) -> None:
     message_id = start_elsewhere(airflow, emulator, seconds=None)
     run = airflow.api.trigger("started_elsewhere", conf={"message_id": message_id})
@@ -94,6 +77,45 @@ def test_sensors_end_with_a_run_that_was_started_outside_airflow(airflow: LocalA
     assert emulator.control.counts()["POST /runs"] == 1
 
 
+@pytest.mark.needs("start_from_trigger")
+def test_no_worker_waits_until_the_run_has_ended(airflow: LocalAirflow, emulator: Emulator) -> None:
+    message_id = start_elsewhere(airflow, emulator, seconds=None)
+    run = airflow.api.trigger("awaited_by_nobody", conf={"message_id": message_id})
+    for task_id in ("template", "output"):
+        run.wait_for(task_id, "deferred")
+    run.wait_for("too_long", "skipped")  # by a worker, once its time was over
+    for task_id in ("template", "output"):
+        # A worker that begins a task leaves a log; the triggerer's stands beside it.
+        folder = airflow.logs / f"tasks/dag_id={run.dag_id}/run_id={run.run_id}/task_id={task_id}"
+        wait_until(
+            lambda folder=folder: any(message_id in path.read_text() for path in folder.glob("*.trigger.*.log")),
+            60,
+            lambda folder=folder: f"no triggerer waits: {folder}",
+        )
+        assert all(".trigger." in path.name for path in folder.iterdir())
+        assert run.task_instance(task_id)["pid"] is None
+    emulator.control.finish(message_id)
+    run.expect("success")
+    for task_id in ("template", "output"):
+        assert run.xcom(task_id)["result"]["message_id"] == message_id
+    assert emulator.control.counts()["POST /runs"] == 1
+
+
+@pytest.mark.needs("start_from_trigger")
+def test_no_worker_ends_what_succeeded(airflow: LocalAirflow, emulator: Emulator) -> None:
+    ids = {name: start_elsewhere(airflow, emulator, seconds=None) for name in ("succeeds", "fails")}
+    run = airflow.api.trigger("ended_by_nobody", conf=ids)
+    for task_id in ids:
+        run.wait_for(task_id, "deferred")
+    emulator.control.finish(ids["succeeds"])
+    emulator.control.finish(ids["fails"], outcome="failed", error="The window never opened")
+    run.expect("failed")
+    assert run.states() == {"succeeds": "success", "fails": "failed"}
+    assert {task_id: run.worker_processes(task_id) for task_id in ids} == {"succeeds": 0, "fails": 1}
+    assert "ended in 'success', and with it the task" in run.log("succeeds")
+    assert "The window never opened" in run.log("fails")
+
+
 def test_nothing_is_started_when_nobody_would_hear_of_its_end(airflow: LocalAirflow, emulator: Emulator) -> None:
     run = airflow.api.trigger("nobody_listens")
     run.expect("failed")
@@ -103,7 +125,7 @@ def test_nothing_is_started_when_nobody_would_hear_of_its_end(airflow: LocalAirf
 
 
 def test_a_dag_starts_when_a_run_has_ended(airflow: LocalAirflow, emulator: Emulator) -> None:
-    airflow.api.request("PATCH", "/dags/on_run_end", json={"is_paused": False})
+    airflow.api.set_paused("on_run_end", False)
 
     def started() -> bool:
         # The watcher begins with what ends after its start, and Airflow starts it when it likes.
@@ -113,7 +135,29 @@ def test_a_dag_starts_when_a_run_has_ended(airflow: LocalAirflow, emulator: Emul
     try:
         wait_until(started, 90, lambda: "the DAG that waits for runs was not started", every=2)
     finally:
-        airflow.api.request("PATCH", "/dags/on_run_end", json={"is_paused": True})
+        airflow.api.set_paused("on_run_end", True)
+
+
+def test_events_survive_the_triggerer(airflow: LocalAirflow, emulator: Emulator) -> None:
+    def told() -> str:
+        events = airflow.api.get("/assets/events", limit=100, order_by="-timestamp")["asset_events"]
+        return json.dumps([event["extra"] for event in events])
+
+    def one_is_told() -> bool:
+        first.append(start_elsewhere(airflow, emulator, seconds=0))
+        return any(run_id in told() for run_id in first)
+
+    first: list[str] = []
+    airflow.api.set_paused("on_run_end", False)
+    try:
+        wait_until(one_is_told, 90, told, every=2)
+        before = [start_elsewhere(airflow, emulator, seconds=0) for _ in range(3)]
+        airflow.kill_component("triggerer")
+        while_dead = [start_elsewhere(airflow, emulator, seconds=0) for _ in range(3)]
+        airflow.start_component("triggerer")
+        wait_until(lambda: all(run_id in told() for run_id in before + while_dead), 120, told, every=2)
+    finally:
+        airflow.api.set_paused("on_run_end", True)
 
 
 @pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.crash)])

@@ -50,6 +50,11 @@ class Job:
     def task(self, store: StateStore | None = None, **options: Any) -> Task:
         return Task(lambda: self.make(**options), StateStore() if store is None else store)
 
+    def xcoms(self, run_id: str) -> dict[str, str]:
+        """What a task has pushed once its run is known: the id, and the link if there is one."""
+        link = {"_link_NenAIRunLink": f"https://app.getnen.ai/runs/{run_id}"} if self.kind == "workflow" else {}
+        return {self.id_key: run_id, **link}
+
     def started(self, emulator: Emulator) -> int:
         return int(emulator.control.counts()["runs_started"][self.kind])
 
@@ -113,7 +118,7 @@ def result_of(job: Job, run_id: str, result: Any) -> None:
         assert result["result"]["result"]["answer"]
     else:
         assert result["workflow_id"] == WORKFLOW_ID
-        assert result["result"]["results"]["files"][0]["url"].startswith("http")
+        assert result["result"]["assets"].startswith("http")
 
 
 # A run from start to end
@@ -126,7 +131,7 @@ def test_a_run(request: pytest.FixtureRequest, emulator: Emulator, job: Job, def
     result = task.attempt()
     (run,) = emulator.control.runs()
     result_of(job, run["id"], result)
-    assert task.ti.xcoms == {job.id_key: run["id"]}
+    assert task.ti.xcoms == job.xcoms(run["id"])
     assert len(task.deferrals) == deferrable
     counts = emulator.control.counts()
     assert counts.pop("runs_started")[job.kind] == counts[job.start] == 1
@@ -146,7 +151,7 @@ def test_a_run_that_fails(
     request.getfixturevalue(way)
     emulator.control.settings(**{job.kind: {"outcome": "failed", "error": "no idea how"}})
     task = job.task(deferrable=deferrable)
-    with pytest.raises(RunFailed, match=rf"ended .* {job.kind} run .* with 'failed': no idea how") as caught:
+    with pytest.raises(RunFailed, match=rf"^\w+ {job.kind} run .* ended in 'failed': no idea how") as caught:
         task.attempt()
     assert not isinstance(caught.value, AirflowFailException), "Airflow's retries apply"
     assert task.store == {}, "the next attempt starts anew"
@@ -206,7 +211,7 @@ def test_a_run_that_nobody_waits_for(
     task = job.task(deferrable=deferrable, wait_for_completion=False)
     run_id = task.attempt()
     assert [run["id"] for run in emulator.control.runs()] == [run_id]
-    assert task.ti.xcoms == {job.id_key: run_id}
+    assert task.ti.xcoms == job.xcoms(run_id)
     assert task.deferrals == []
     assert task.clear() != run_id, "a task that is cleared runs anew"
     assert job.started(emulator) == 2
@@ -276,7 +281,9 @@ def test_the_receiver_knows_another_secret(told: None, emulator: Emulator, monke
 def test_an_end_that_nobody_could_tell(polled: None, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = {"conn_type": "nenai", "host": emulator.nenai_url, "password": "key"}
     monkeypatch.setenv("AIRFLOW_CONN_NEN", json.dumps(connection))
-    with pytest.raises(InvalidConnection, match=r"has no 'webhook_secret'.*nothing was started") as caught:
+    with pytest.raises(
+        InvalidConnection, match=r"neither a 'webhook_secret' nor an 'mcp_url'.*nothing was started"
+    ) as caught:
         JOBS["workflow"].task().attempt()
     assert isinstance(caught.value, AirflowFailException)
     assert emulator.control.requests() == []
@@ -326,7 +333,7 @@ def test_whoever_dies_the_next_attempt_goes_on(
     result = task.retry()
     (run,) = emulator.control.runs()
     result_of(job, run["id"], result)
-    assert task.ti.xcoms == {job.id_key: run["id"]}
+    assert task.ti.xcoms == job.xcoms(run["id"])
     assert job.started(emulator) == 1
     # A task that is cleared after its success runs anew.
     task.clear()
@@ -422,6 +429,29 @@ def test_an_earlier_run_that_failed_is_not_gone_on_with(
     result_of(job, new["id"], result)
 
 
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was started has been known for long."""
+    monkeypatch.setattr(kinds, "KNOWN_WITHIN", 0.0)
+
+
+@pytest.mark.parametrize("after", ["the start", "the worker's death"])
+def test_a_run_that_is_not_known_yet_is_not_given_up(
+    polled: None, emulator: Emulator, job: Job, deferrable: bool, after: str
+) -> None:
+    """The vendor answers from what is a little behind: the run is there, and paid for."""
+    emulator.control.settings(**{job.kind: {"seconds": 0.1}})
+    task = job.task(StateStore(die_after=2 if after == "the worker's death" else None), deferrable=deferrable)
+    if after == "the worker's death":
+        with pytest.raises(Died):
+            task.attempt()
+    emulator.control.fault("status", method="GET", status=404, times=2)
+    result = task.attempt() if after == "the start" else task.retry()
+    result_of(job, emulator.control.runs()[0]["id"], result)
+    assert job.started(emulator) == 1
+
+
+@pytest.mark.usefixtures("known")
 def test_an_earlier_run_that_is_gone(polled: None, emulator: Emulator, job: Job) -> None:
     task = job.task(StateStore(die_after=2))
     with pytest.raises(Died):
@@ -437,6 +467,7 @@ def test_an_earlier_run_that_is_gone(polled: None, emulator: Emulator, job: Job)
     assert job.started(emulator) == 1
 
 
+@pytest.mark.usefixtures("known")
 def test_a_run_that_is_gone_while_it_is_waited_for(
     polled: None, emulator: Emulator, job: Job, deferrable: bool
 ) -> None:
@@ -449,6 +480,7 @@ def test_a_run_that_is_gone_while_it_is_waited_for(
     cleared_once_it_starts_anew(task, job, emulator)
 
 
+@pytest.mark.usefixtures("known")
 def test_a_run_that_is_gone_when_the_time_to_wait_is_over(polled: None, emulator: Emulator, job: Job) -> None:
     emulator.control.settings(**{job.kind: {"seconds": None}})
     task = job.task(deferrable=True)
@@ -527,7 +559,7 @@ def test_a_lost_reply_is_made_up_for_by_a_webhook(
     result = task.attempt()
     (run,) = emulator.control.runs()
     result_of(job, run["id"], result)
-    assert task.ti.xcoms == {job.id_key: run["id"]}
+    assert task.ti.xcoms == job.xcoms(run["id"])
     assert emulator.control.counts()[job.start] == 1
 
 
@@ -566,16 +598,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_start_that_never_arrived_at_a_vendor_who_would_have_told(
-    told: None, emulator: Emulator, deferrable: bool
+def test_silence_does_not_prove_that_nothing_was_started(
+    told: None, emulator: Emulator, job: Job, deferrable: bool
 ) -> None:
-    job = JOBS["workflow"]
+    """NenAI announces a run when it begins to execute: one that waits in the queue is silent."""
     emulator.control.fault("drop_before", method="POST")
     task = job.task(deferrable=deferrable)
-    with pytest.raises(StartOutcomeUnknown, match=r"no webhook told of a run\. The next attempt starts anew") as caught:
+    words = r"its reply was lost \(.*clos.*\), and no webhook told of a run\..*starts anew if not"
+    with pytest.raises(PermanentError, match=words) as caught:
         task.attempt()
-    assert not isinstance(caught.value, AirflowFailException)
-    result = task.retry()
+    assert isinstance(caught.value, AirflowFailException)
+    assert job.started(emulator) == 0
+    result = task.clear()
     result_of(job, emulator.control.runs()[0]["id"], result)
     assert job.started(emulator) == 1
 
@@ -598,6 +632,41 @@ def test_a_start_that_may_have_arrived(told: None, emulator: Emulator, deferrabl
     assert job.started(emulator) == 1
 
 
+@pytest.mark.usefixtures("impatient")
+def test_each_attempt_says_why_the_reply_was_lost(told: None, emulator: Emulator) -> None:
+    """Also the next one, of the same note; nobody can say it of an attempt whose worker died."""
+    job = JOBS["workflow"]
+    emulator.control.fault("status", method="POST", status=500)
+    task = job.task(durable=True)
+    with pytest.raises(PermanentError, match=r"its reply was lost \(.*500.*\), and"):
+        task.attempt()
+    assert "500" in task.store["nenoa_run"]["lost"]
+    died = job.task(StateStore(die_after=1))
+    with pytest.raises(Died):
+        died.attempt()
+    with pytest.raises(PermanentError, match=r"lost \(the attempt that sent it ended before the reply was there\)"):
+        died.retry()
+
+
+@pytest.mark.parametrize("outcome", ["success", "failed"])
+def test_a_lost_start_of_which_a_webhook_tells_without_naming_it(
+    told: None, emulator: Emulator, deferrable: bool, outcome: str
+) -> None:
+    """Our ref finds the run; what is not known of it is None, not an empty text, and no link leads nowhere."""
+    emulator.control.settings(workflow={"seconds": 0.05, "outcome": outcome, "webhook_form": 2, "announce": False})
+    emulator.control.fault("drop_after", method="POST")
+    task = JOBS["workflow"].task(deferrable=deferrable)
+    if outcome == "failed":
+        with pytest.raises(RunFailed, match="NenAI workflow run of unknown id ended in 'failed'"):
+            task.attempt()
+    else:
+        result = task.attempt()
+        assert (result["message_id"], result["status"]) == (None, "success")
+        assert result["result"]["assets"].startswith("http")
+    assert task.ti.xcoms == {}
+    assert JOBS["workflow"].started(emulator) == 1
+
+
 @pytest.mark.parametrize("way", ["told", "polled"])
 @pytest.mark.usefixtures("impatient")
 def test_a_lost_start_is_restarted_if_that_is_wanted(
@@ -606,9 +675,11 @@ def test_a_lost_start_is_restarted_if_that_is_wanted(
     request.getfixturevalue(way)
     emulator.control.fault("drop_before", method="POST", times=2)
     task = job.task(deferrable=deferrable, on_lost_start="restart")
+    words = r"lost \(.*clos.*\), and .* The next attempt starts anew"
     for _ in range(2):
-        with pytest.raises(StartOutcomeUnknown, match="The next attempt starts anew"):
+        with pytest.raises(StartOutcomeUnknown, match=words) as caught:
             task.retry()
+        assert caught.value.why in str(caught.value)
     result = task.retry()
     result_of(job, emulator.control.runs()[0]["id"], result)
     assert emulator.control.counts()[job.start] == 3
@@ -620,7 +691,7 @@ def test_without_webhooks_a_lost_start_is_a_persons_business(
     emulator.control.fault("drop_before", method="POST")
     task = job.task(deferrable=deferrable)
     with pytest.raises(
-        PermanentError, match=r"without a webhook_secret no webhook can tell.*clear this task: it starts anew"
+        PermanentError, match=r"named no URL to call, so no webhook can tell.*clear this task: it starts anew"
     ):
         task.attempt()
     result = task.clear()
@@ -645,6 +716,7 @@ def test_a_receiver_that_is_down_does_not_mean_that_nothing_was_started(
         patch.setattr(Attempt, "_look_for", look_while_it_is_down)
         with pytest.raises(ReceiverUnavailable):
             task.attempt()
+    wait_until(lambda: any(delivery["outcome"] == "delivered" for delivery in emulator.control.deliveries()))
     result_of(job, emulator.control.runs()[0]["id"], task.retry())
     assert job.started(emulator) == 1
 

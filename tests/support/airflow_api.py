@@ -33,7 +33,8 @@ class AirflowApi:
         """
         if "Authorization" not in self._session.headers:
             self._login()
-        response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=30, **kwargs)
+        # Longer than Airflow waits for a lock of SQLite's, which is 60 s here.
+        response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=90, **kwargs)
         if not response.ok:
             raise requests.HTTPError(f"{response.status_code} for {method} {path}: {response.text}", response=response)
         return response.json() if response.content else None
@@ -72,14 +73,27 @@ class AirflowApi:
         :param timeout: Seconds to wait for the DAG to appear (default 120).
         :raises TimeoutError: It did not; the message has the import errors.
         """
+        self.wait_for_dag(dag_id, timeout)
+        self.set_paused(dag_id, False)
+        run = self.post(f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf or {}})
+        return DagRun(self, dag_id, run["dag_run_id"])
+
+    def wait_for_dag(self, dag_id: str, timeout: float = 120) -> None:
+        """
+        Wait until the file of a DAG is parsed.
+
+        :param timeout: Seconds (default 120).
+        :raises TimeoutError: It was not; the message has the import errors.
+        """
         wait_until(
             lambda: self._is_known(dag_id),
             timeout,
             lambda: f"no DAG {dag_id!r}; import errors: {self.get('/importErrors')['import_errors']}",
         )
-        self.request("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
-        run = self.post(f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf or {}})
-        return DagRun(self, dag_id, run["dag_run_id"])
+
+    def set_paused(self, dag_id: str, paused: bool) -> None:
+        """Pause a DAG, or let it run."""
+        self.request("PATCH", f"/dags/{dag_id}", json={"is_paused": paused})
 
     def end_all_runs(self) -> None:
         """Mark every run that goes on as failed, which ends its tasks."""
@@ -147,6 +161,12 @@ class DagRun:
         )
         entries: list[dict[str, Any] | str] = answer["content"]
         return entries
+
+    def worker_processes(self, task_id: str) -> int:
+        """Return how many worker processes a task has taken so far, by Airflow's log of events (3.3)."""
+        started = self.api.get("/eventLogs", dag_id=self.dag_id, run_id=self.run_id, task_id=task_id, event="running")
+        count: int = started["total_entries"]
+        return count
 
     def clear(self, task_ids: list[str] | None = None) -> None:
         """Clear tasks, in whatever state, so that they run again (default: all)."""

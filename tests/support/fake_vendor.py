@@ -12,12 +12,14 @@ from typing import Any
 from unittest import mock
 
 from airflow_provider_nenoa.exceptions import NotFound, ReceiverUnavailable
-from airflow_provider_nenoa.hooks.base import ConnectionSettings
-from airflow_provider_nenoa.runs import Run, status_of
-from airflow_provider_nenoa.waiting.hub import Channel, Hub
+from airflow_provider_nenoa.hooks.base import ConnectionSettings, VendorHook
+from airflow_provider_nenoa.runs import Run, RunStatus, status_of
+from airflow_provider_nenoa.waiting.channel import Channel
+from airflow_provider_nenoa.waiting.hub import Hub
 from airflow_provider_nenoa.waiting.kinds import KINDS
 from airflow_provider_nenoa.webhooks import client
 from airflow_provider_nenoa.webhooks.records import Events, RunSummary
+from airflow_provider_nenoa.webhooks.wait import Wait
 
 
 class FakeReceiver:
@@ -32,20 +34,15 @@ class FakeReceiver:
         self.down = False
         self._changed = asyncio.Event()
 
-    def deliver(self, run_id: str, word: str, ref: str | None = None) -> None:
+    def deliver(self, run_id: str, word: str, ref: str | None = None, kind: str | None = None) -> None:
         """Take a webhook."""
-        status = status_of(word)
-        assert status is not None, "the receiver refuses words that it does not know"
+        status = status_of(word) or RunStatus.RUNNING
         old = self.rows.get(run_id)
-        news = old is None or not (old.status.is_end or old.word == word)
-        names_ref = ref is not None and (old is None or old.ref is None)
-        if not news and not names_ref:
+        if old is not None and (old.status.is_end or old.word == word):
             return
         self.seq += 1
-        ref = old.ref if old is not None and old.ref is not None else ref
-        if old is not None and not news:
-            status, word = old.status, old.word
-        self.rows[run_id] = RunSummary(run_id, ref, status, word, self.seq, 1, time.time())
+        ref = ref if old is None else old.ref
+        self.rows[run_id] = RunSummary(run_id, ref, status, word, self.seq, 1, time.time(), kind=kind)
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -88,17 +85,16 @@ class FakeClient:
             with suppress(TimeoutError):
                 await asyncio.wait_for(receiver._changed.wait(), left)
 
-    async def runs(self, run_ids: list[str]) -> list[RunSummary]:
+    async def tell_waiting(self, waiting: list[Wait], over: list[str]) -> None:
+        """Take no note of who waits."""
+
+    async def runs(self, run_ids: list[str], refs: list[str]) -> list[RunSummary]:
         await self._enter("runs")
         self._receiver.looked_up += run_ids
-        found = [self._receiver.rows[run_id] for run_id in run_ids if run_id in self._receiver.rows]
+        found = [row for row in self._receiver.rows.values() if row.run_id in run_ids or row.ref in refs]
         await asyncio.sleep(self._receiver.latency)
         self._check()
         return found
-
-    async def by_ref(self, ref: str) -> RunSummary | None:
-        await self._enter("by_ref")
-        return next((row for row in self._receiver.rows.values() if row.ref == ref), None)
 
 
 @dataclass
@@ -144,8 +140,14 @@ class FakeHook:
             raise error
         return ConnectionSettings(self.conn_id, "https://vendor.test", "key", self._vendor.secret, {})
 
+    @property
+    def may_be_told(self) -> bool:
+        return bool(self._vendor.secret)
+
     def rate_limits(self, settings: ConnectionSettings) -> tuple[float | None, float | None]:
         return self._vendor.limits
+
+    own_limits = VendorHook.own_limits
 
 
 @contextmanager

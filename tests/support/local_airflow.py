@@ -2,8 +2,9 @@
 A real Airflow of its own, made of the same processes as in production, for tests, benchmarks and the demo.
 
 API server, scheduler (LocalExecutor), DAG processor and triggerer run as processes in an ``AIRFLOW_HOME`` of their own,
-on free ports of 127.0.0.1, each with a log file, and each can be stopped, killed and started again by itself. Nothing
-of them outlives the process that made them, even if that is killed.
+on free ports of 127.0.0.1, each with a log file, and each can be stopped, killed and started again by itself. So do
+Celery's workers, where the environment names another executor. Nothing of them outlives the process that made them,
+even if that is killed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import re
 import secrets
 import socket
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -60,6 +62,8 @@ class _Component:
     command: list[str]
     process: psutil.Popen
     started: datetime
+    logged: int
+    """Bytes of the log that an earlier process with this name has written."""
 
 
 class LocalAirflow:
@@ -71,6 +75,7 @@ class LocalAirflow:
     :param connections: Connections by id, each a mapping as in Airflow's JSON form (``conn_type``, ``host``, ...).
     :param database_url: SQLAlchemy URL of an empty PostgreSQL database (default: SQLite below ``home``).
     :param parallelism: Tasks that can run at once (default 4).
+    :param port: The API server's port (default: a free one).
     :param environment: More environment variables for every component, e.g. ``AIRFLOW__NENOA__...``.
     """
 
@@ -82,11 +87,13 @@ class LocalAirflow:
         connections: Mapping[str, Mapping[str, Any]] | None = None,
         database_url: str | None = None,
         parallelism: int = 4,
+        port: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home.resolve()
         self.logs = self.home / "logs"
-        self.port = free_port()
+        self._sqlite = self.home / "airflow.db"
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.api = AirflowApi(self.url)
         self._group = f"airflow-{uuid.uuid4()}"
@@ -107,7 +114,7 @@ class LocalAirflow:
             "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "CORE__TEST_CONNECTION": "Enabled",
             "DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
-            "DATABASE__SQL_ALCHEMY_CONN": database_url or f"sqlite:///{self.home / 'airflow.db'}",
+            "DATABASE__SQL_ALCHEMY_CONN": database_url or f"sqlite:///{self._sqlite}?timeout=60",
             "LOGGING__BASE_LOG_FOLDER": str(self.logs / "tasks"),
             "LOGGING__COLORED_CONSOLE_LOG": "False",
             "USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -139,6 +146,10 @@ class LocalAirflow:
         self._guard = processes.guard(self._group)
         try:
             self.airflow("db", "migrate")
+            if self._sqlite.exists():
+                # Or a component's reads fail, "database is locked", while the others write.
+                with contextlib.closing(sqlite3.connect(self._sqlite)) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
             for name in components:
                 self._launch(name)
             for name in components:
@@ -181,7 +192,8 @@ class LocalAirflow:
         """
         Start a component, one that was stopped or killed before or one more of its kind, and wait until it is healthy.
 
-        :param name: One of :data:`COMPONENTS`, or ``triggerer-2``, ``scheduler-2``, ... for one more.
+        :param name: One of :data:`COMPONENTS`, or ``triggerer-2``, ``scheduler-2``, ... for one more; or ``worker``,
+            ``worker-2``, ... of Celery.
         """
         self._launch(name)
         self.wait_healthy(name)
@@ -225,17 +237,24 @@ class LocalAirflow:
         kind = _kind(name)
         if kind == "api-server":
             self._await(name, lambda: _answers(self.api), timeout)
+        elif kind == "worker":
+            self._await(name, lambda: f"@{name} ready." in self._log(name), timeout)
         else:
             self._await(name, lambda: self._has_beaten(name, kind.replace("-", "_")), timeout)
 
     def _launch(self, name: str, port: int | None = None) -> None:
-        command = [sys.executable, "-m", "airflow", kind := _kind(name)]
+        command = [sys.executable, "-m", "airflow"]
+        kind = _kind(name)
+        command += ["celery", kind] if kind == "worker" else [kind]
         if kind == "api-server":
             command += ["--host", "127.0.0.1", "--port", str(port or self.port), "--workers", "1"]
         elif kind in ("scheduler", "triggerer"):
             command += ["--skip-serve-logs"]  # the API server reads the same disk
+        elif kind == "worker":
+            command += ["--skip-serve-logs", "--celery-hostname", name, "--pid", str(self.home / f"{name}.pid")]
         started = datetime.now(UTC)
         with (self.logs / f"{name}.log").open("ab") as log:
+            logged = log.tell()
             process = psutil.Popen(
                 command,
                 env=self.environment,
@@ -245,18 +264,22 @@ class LocalAirflow:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for us; we end them in order
             )
-        self._components[name] = _Component(name, command, process, started)
+        self._components[name] = _Component(name, command, process, started, logged)
 
     def _await(self, name: str, condition: Any, timeout: float = 180) -> None:
         process = self._components[name].process
-        log = self.logs / f"{name}.log"
 
         def fulfilled() -> bool:
             if process.poll() is not None:
-                raise RuntimeError(f"{name} ended with exit code {process.returncode}:\n{_tail(log.read_text())}")
+                raise RuntimeError(f"{name} ended with exit code {process.returncode}:\n{_tail(self._log(name))}")
             return bool(condition())
 
-        wait_until(fulfilled, timeout, lambda: f"{name} is not healthy:\n{_tail(log.read_text())}")
+        wait_until(fulfilled, timeout, lambda: f"{name} is not healthy:\n{_tail(self._log(name))}")
+
+    def _log(self, name: str) -> str:
+        """What a component has written since it was started."""
+        written = (self.logs / f"{name}.log").read_bytes()
+        return written[self._components[name].logged :].decode(errors="replace")
 
     def _has_beaten(self, name: str, kind: str) -> bool:
         health = self.api.health()[kind]

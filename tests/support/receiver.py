@@ -17,7 +17,7 @@ import uvicorn
 from cryptography.fernet import Fernet
 from sqlalchemy import create_engine
 
-from airflow_provider_nenoa.webhooks import signatures
+from airflow_provider_nenoa.vendors import VENDORS, signatures
 from airflow_provider_nenoa.webhooks.app import create_app
 from airflow_provider_nenoa.webhooks.connections import Sender
 from airflow_provider_nenoa.webhooks.store import Store
@@ -46,7 +46,7 @@ def body_of(conn_type: str, run_id: str, word: str, **more: Any) -> bytes:
 def signed(conn_id: str, body: bytes) -> dict[str, str]:
     """Return the headers with which the vendor of a connection sends a body."""
     sender = SENDERS[conn_id]
-    return dict([signatures.sign(sender.conn_type, sender.secret, body)])
+    return dict([signatures.sign(VENDORS[sender.conn_type].SIGNATURE, sender.secret, body)])
 
 
 def deliver(base_url: str, conn_id: str, run_id: str, word: str, ref: str | None = None, **more: Any) -> int:

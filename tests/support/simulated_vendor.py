@@ -78,6 +78,8 @@ class SimulatedVendor:
             settings=settings,
             on_response=kwargs.get("on_response") or (lambda response: None),
             rate_limits=lambda settings: self.limits,
+            own_limits=lambda settings: (None, None),
+            may_be_told=False,
         )
 
     @contextlib.contextmanager

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airflow_provider_nenoa.exceptions import (
     AuthenticationError,
@@ -17,7 +20,7 @@ from airflow_provider_nenoa.exceptions import (
     ReceiverUnavailable,
     ServerError,
 )
-from airflow_provider_nenoa.hooks.base import ConnectionSettings
+from airflow_provider_nenoa.hooks.base import ConnectionSettings, VendorHook
 from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.waiting import asking
 from airflow_provider_nenoa.waiting.kinds import Ended, RunKey
@@ -43,17 +46,22 @@ class World:
         self.asked: list[tuple[str, float]] = []
         self.told: list[tuple[float, str]] = []  # (from when on, the stored word)
         self.answers: list[Any] = ["running"]
+        self.noted: list[str] = []
         self.receiver_down = False
+        self.takes_callbacks = True
+        self.slow_failure = 0.0  # seconds until it fails
         # What the code under test takes for a hook:
         self.conn_id, self.vendor, self.webhooks_need_https = "c", "OpenAnalyst", True
         self.settings = ConnectionSettings("c", base_url, "key", secret, {})
-        self.run_status_path: str | None = None
+        self.can_ask = False
         self.limits: tuple[float | None, float | None] = (None, None)
         self.on_response: Callable[[Any], None] = lambda response: None
         self.headers: Callable[[], dict[str, str]] = dict
 
     def rate_limits(self, settings: ConnectionSettings) -> tuple[float | None, float | None]:
         return self.limits
+
+    new_budget, own_limits = VendorHook.new_budget, VendorHook.own_limits
 
     # The vendor
 
@@ -67,8 +75,14 @@ class World:
 
     # The receiver
 
+    def tell_waiting(self, waiting: Any, over: Any = ()) -> None:
+        self.noted += [*(wait.name for wait in waiting), *(f"over {name}" for name in over)]
+        if self.receiver_down:
+            raise ReceiverUnavailable("No answer from the webhook receiver.")
+
     def _stored(self, seconds: float, is_enough: Callable[[Run], bool]) -> StoredRun | None:
         if self.receiver_down:
+            self.now += self.slow_failure
             raise ReceiverUnavailable("No answer from the webhook receiver.")
         until = self.now + seconds
         while True:
@@ -78,7 +92,7 @@ class World:
                 return run and StoredRun("r", "ref", run.status, run.word, 1, 1, 0.0, run.payload)
             self.now = min([until, *(at for at, _ in self.told if at > self.now)])
 
-    def run(self, run_id: str, wait: float = 0.0) -> StoredRun | None:
+    def run(self, run_id: str, wait: float = 0.0, **named: Any) -> StoredRun | None:
         self.asked.append(("run", wait))
         return self._stored(wait, lambda run: run.status.is_end)
 
@@ -104,7 +118,7 @@ class World:
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
     def make(*args: Any, **kwargs: Any) -> World:
         world = World(*args, **kwargs)
-        monkeypatch.setattr(client, "ReceiverClient", lambda conn_id, secret: world)
+        monkeypatch.setattr(client, "ReceiverClient", lambda conn_id, secret, **options: world)
         return world
 
     return make
@@ -164,6 +178,7 @@ def test_a_webhook_ends_the_wait(make: Make) -> None:
     assert world.now == NOW + 100
     assert len(world.asked) <= 100 / asking.LONG_POLL + 1
     assert all(0 < seconds <= asking.LONG_POLL for _, seconds in world.asked)
+    assert world.noted == ["agent:r", "over agent:r"]  # for the page: who waits, as long as he does
 
 
 def test_a_webhook_that_came_before(make: Make) -> None:
@@ -194,9 +209,9 @@ def test_a_vendor_without_an_endpoint_is_not_asked(make: Make) -> None:
 
 
 def test_a_run_whose_end_cannot_be_learnt(make: Make) -> None:
-    with pytest.raises(InvalidConnection, match="has no 'webhook_secret': the end of a workflow run cannot be learnt"):
+    with pytest.raises(InvalidConnection, match="nor an 'mcp_url': the end of a workflow run cannot be learnt"):
         make().wait(WORKFLOW)
-    with pytest.raises(InvalidConnection, match="has no 'webhook_secret'"):
+    with pytest.raises(InvalidConnection, match="neither a 'webhook_secret'"):
         make().wait(RunKey("c", "agent", None, "ref"))
 
 
@@ -259,6 +274,18 @@ def test_trouble_does_not_last_beyond_the_deadline(make: Make) -> None:
     assert world.now <= NOW + 1000
 
 
+def test_a_run_of_our_own_is_not_given_up_before_the_vendor_can_know_it(make: Make, logged: Logged) -> None:
+    world, own = make(), replace(AGENT, ref="a-ref")
+    world.answers = [NotFound("404: no such run"), NotFound("404: no such run"), "running", "completed"]
+    assert world.wait(own).word == "completed"
+    assert "may be known a little later" in logged.text
+    world = make()
+    world.answers = [NotFound("404: no such run")]
+    with pytest.raises(NotFound):
+        world.wait(own)
+    assert NOW + 60 <= world.now < NOW + 200
+
+
 @pytest.mark.parametrize("error", [NotFound("404"), AuthenticationError("401")])
 def test_what_does_not_pass_is_an_error(make: Make, error: Exception) -> None:
     world = make()
@@ -275,6 +302,91 @@ def test_the_vendor_is_asked_now_and_then_while_the_receiver_is_down(make: Make,
     assert len(world.polls) == 3
     assert world.now - NOW < 2_000
     assert logged.text.count("Waiting on.") <= 4, "once for each outage, as far as it can tell"
+
+
+def test_a_dead_receiver_does_not_push_the_vendors_polls_away(make: Make) -> None:
+    """The vendor is asked when it would be asked without a receiver."""
+    without, world = make(), make("secret")
+    world.receiver_down = True
+    for each in (without, world):
+        each.answers = [*["running"] * 6, "completed"]
+    without.wait()
+    world.wait(told=True)
+    assert len(world.polls) == len(without.polls) == 7
+    for late, planned in zip(world.polls, without.polls, strict=True):
+        assert planned - 1 <= late <= planned + 3, "but for the second until its death was noticed"
+
+
+@pytest.mark.parametrize("slow", [0.0, 10.0, 25.0])
+def test_a_receiver_that_hangs_delays_a_poll_by_one_try_at_most(make: Make, slow: float) -> None:
+    world = make("secret")
+    world.receiver_down, world.answers = True, ["running", "running", "completed"]
+    world.slow_failure = slow
+    world.wait(told=True)
+    assert world.polls[0] <= NOW + 15 + 2 * slow + 3
+    assert world.now < NOW + 80 + 6 * slow
+
+
+def test_a_vendor_that_is_down_does_not_push_the_questions_to_the_receiver_away(make: Make) -> None:
+    world = make("secret")
+    world.answers = [ServerError("x")]
+    world.receiver_down = True
+    sleep = world.sleep
+
+    def sleep_and_mend(seconds: float) -> None:
+        sleep(seconds)
+        world.receiver_down = world.now < NOW + 300
+
+    world.sleep = sleep_and_mend  # type: ignore[method-assign]
+    world.told = [(NOW + 400, "success")]
+    assert world.wait(told=True).by_webhook
+    assert world.now == NOW + 400, "a webhook is noticed at once, whatever the vendor's endpoint does"
+
+
+def test_a_dead_receiver_of_a_vendor_that_cannot_be_asked_is_waited_for(make: Make) -> None:
+    world = make("secret")
+    world.receiver_down = True
+    with pytest.raises(DeadlinePassed):
+        world.wait(WORKFLOW, told=True, deadline=NOW + 1000)
+    assert world.now == NOW + 1000
+    assert 15 < len(world.asked) < 40
+    assert world.polls == []
+
+
+def test_an_outage_is_followed_by_a_question(make: Make) -> None:
+    """Its webhook may have come while nobody could take it."""
+    world = make("secret")
+    world.receiver_down = True
+    world.answers = ["running"]
+    sleep = world.sleep
+
+    def sleep_and_mend(seconds: float) -> None:
+        sleep(seconds)
+        world.receiver_down = world.now < NOW + 10
+
+    world.sleep = sleep_and_mend  # type: ignore[method-assign]
+    with pytest.raises(DeadlinePassed):
+        world.wait(told=True, deadline=NOW + 1500)
+    soon = [poll for poll in world.polls if poll < NOW + 60]
+    assert 1 <= len(soon) <= 2
+    assert [poll - soon[-1] for poll in world.polls[len(soon) :]] == [600, 1200], "then as rarely as ever"
+
+
+def test_a_receiver_is_not_asked_about_a_run_that_it_was_not_told_of(make: Make) -> None:
+    world = make("secret")
+    world.answers = ["running", "running", "completed"]
+    assert not world.wait(told=False).by_webhook
+    assert asking.ask(world, AGENT, told=False) is not None  # type: ignore[arg-type]
+    assert world.asked == []
+    assert len(world.polls) == 4
+
+
+def test_where_only_the_receiver_could_know_it_is_asked_whatever_was_thought_at_the_start(make: Make) -> None:
+    world = make("secret")
+    world.told = [(NOW + 5, "success")]
+    assert world.wait(WORKFLOW, told=False).by_webhook
+    assert asking.ask(world, WORKFLOW, told=False) is not None  # type: ignore[arg-type]
+    assert len(world.asked) == 2
 
 
 def test_the_receiver_is_heard_again(make: Make) -> None:
@@ -409,3 +521,70 @@ def test_a_url_that_the_vendor_can_call(
         return
     with pytest.raises(ReceiverUnavailable, match=rf"{error}.*Set \[nenoa\] webhook_base_url"):
         asking.callback_url(world, "ref-1")  # type: ignore[arg-type]
+
+
+# What others have started
+
+
+class Told:
+    """A receiver that knows the refs of some runs, until it is down."""
+
+    def __init__(self, refs: dict[str, str | None], answers: int = 100) -> None:
+        self.refs = refs
+        self.answers = answers
+
+    def run(self, run_id: str) -> StoredRun | None:
+        self.answers -= 1
+        if self.answers < 0:
+            raise ReceiverUnavailable("It is down.")
+        if run_id not in self.refs:
+            return None
+        return StoredRun(run_id, self.refs[run_id], None, "processing", 1, 1, 0.0, {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("answers", "others"), [(100, {"theirs", "others"}), (2, {"theirs"}), (0, set())], ids=["up", "fails", "down"]
+)
+def test_runs_that_are_known_to_be_of_others(
+    make: Make, monkeypatch: pytest.MonkeyPatch, answers: int, others: set[str]
+) -> None:
+    """Ours is never among them, though its webhook may have come since it was looked for by its ref."""
+    told = Told({"theirs": "their ref", "ours": "our ref", "nobody's": None, "others": "another"}, answers)
+    monkeypatch.setattr(client, "ReceiverClient", lambda conn_id, secret, **options: told)
+    runs = ["theirs", "ours", "nobody's", "unheard of", "others"]
+    assert asking.told_of_others(World("secret"), runs, "our ref") == others  # type: ignore[arg-type]
+    assert asking.told_of_others(World(), runs, "our ref") == set(), "without a receiver nothing is known"  # type: ignore[arg-type]
+
+
+@given(
+    answers=st.lists(
+        st.sampled_from(["running", RateLimited("429", retry_after=7.0), RateLimited("429"), ServerError("500")]),
+        min_size=1,
+        max_size=8,
+    ),
+    receiver=st.sampled_from(["none", "up", "down"]),
+    told=st.booleans(),
+    limit=st.sampled_from([None, 1.0, 3.0]),
+    step=st.sampled_from([0.0, 0.3, 40.0]),
+    seconds=st.floats(0.001, 2_000.0),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_wait_is_for_less_than_no_time(
+    answers: list[Any], receiver: str, told: bool, limit: float | None, step: float, seconds: float
+) -> None:
+    """Whatever fails and however slowly, ``time.sleep`` and the receiver get seconds that they can wait for."""
+    world = World("secret" if receiver != "none" else None)
+    world.answers, world.receiver_down, world.slow_failure = [*answers, "running"], receiver == "down", step
+    world.limits = (limit, None)
+    ask = world.get_agent_run
+
+    def slowly(run_id: str) -> Run:
+        world.now += step
+        return ask(run_id)
+
+    world.get_agent_run = slowly  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "ReceiverClient", lambda conn_id, secret, **options: world)
+        with pytest.raises(DeadlinePassed):
+            world.wait(deadline=NOW + seconds, told=told and receiver != "none")
+    assert all(wait >= 0 for _, wait in world.asked)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import heapq
 import math
+import random
+from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_nenoa.waiting.budget import DAY, HOUR, MINUTE, MOST_PER_END, Budget
-from airflow_provider_nenoa.waiting.window import SHARE_OF_STARTS
+from airflow_provider_nenoa.emulator.limits import FixedWindow, Limiter, SlidingWindow
+from airflow_provider_nenoa.pacing.budget import DAY, HOUR, MINUTE, MOST_PER_END, Budget
+from airflow_provider_nenoa.pacing.window import SHARE_OF_STARTS
 
 
 class FakeClock:
@@ -231,6 +235,150 @@ def test_headers_that_say_nothing(said: dict[str, str]) -> None:
     assert budget.delay() == 0
 
 
+@pytest.mark.parametrize(
+    ("limit", "until_reset", "adopted"),
+    [
+        (20, 50, (20, 500)),  # less than the plan says, of a minute
+        (60, 50, (30, 500)),  # more of a minute: not yet
+        (1_000, 30_000, (30, 1_000)),  # more of a day
+        (1_000, 50, (30, 500)),  # no limit of a minute is larger than that of a day; but perhaps the day ends
+        (400, 7_200, (30, 400)),
+        (400, 70, (30, 400)),
+        (30, 50, (30, 500)),
+        (500, 50, (30, 500)),
+        (0, 50, (30, 500)),
+        (-5, 50, (30, 500)),
+        (20, 0, (30, 500)),
+        (20, -50, (30, 500)),
+        (20, 10 * DAY, (30, 500)),
+        (math.inf, 50, (30, 500)),
+        (math.nan, 50, (30, 500)),
+    ],
+)
+def test_the_vendor_names_another_limit(
+    limit: float, until_reset: float, adopted: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+    budget = Budget(30, 500, clock)
+    for _ in range(3):
+        budget.observe(headers(limit, limit, clock.now + until_reset))
+    assert (budget._minute.limit, budget._day.limit) == adopted  # type: ignore[union-attr]
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == (adopted != (30, 500)), "it is said once"
+    if lines:
+        assert f"name a limit of {limit} requests a {'minute' if adopted[1] == 500 else 'day'}" in lines[0]
+
+
+def test_more_in_a_minute_is_believed_once_a_second_minute_has_it() -> None:
+    clock = FakeClock()
+    budget = Budget(30, None, clock)
+    for _ in range(3):
+        budget.observe(headers(60, 60, clock.now + 50))
+    assert sent_within(MINUTE - 1, budget, clock) <= 27
+    clock.now += MINUTE
+    budget.observe(headers(60, 60, clock.now + 50))
+    assert sent_within(MINUTE - 1, budget, clock) == 54
+
+
+def test_the_last_minute_of_a_day_is_no_minute() -> None:
+    clock = FakeClock()
+    budget = Budget(30, 500, clock)
+    budget.observe(headers(400, 100, clock.now + 40))
+    clock.now += 100
+    budget.observe(headers(400, 400, clock.now + DAY - 60))
+    assert (budget._minute.limit, budget._day.limit) == (30, 400)  # type: ignore[union-attr]
+    clock.now += DAY - 100
+    budget.observe(headers(400, 100, clock.now + 40))
+    assert budget._minute.limit == 30  # type: ignore[union-attr]
+
+
+def test_a_limit_of_the_connections_own_is_lowered_and_not_raised() -> None:
+    clock = FakeClock()
+    budget = Budget(10, 100, clock, at_most=(10, 100))
+    for _ in range(3):
+        budget.observe(headers(60, 60, clock.now + 50))
+        budget.observe(headers(1_000, 1_000, clock.now + 30_000))
+        clock.now += MINUTE
+    assert (budget._minute.limit, budget._day.limit) == (10, 100)  # type: ignore[union-attr]
+    budget.observe(headers(5, 5, clock.now + 50))
+    budget.observe(headers(50, 50, clock.now + 30_000))
+    assert (budget._minute.limit, budget._day.limit) == (5, 50)  # type: ignore[union-attr]
+    clock.now += MINUTE
+    for _ in range(3):  # back to what the connection allows, and no further
+        budget.observe(headers(40, 40, clock.now + 50))
+        clock.now += MINUTE
+    assert budget._minute.limit == 10  # type: ignore[union-attr]
+
+
+def test_a_day_that_was_raised_is_used() -> None:
+    clock = FakeClock()
+    budget = Budget(None, 500, clock)
+    budget.observe(headers(1_000, 1_000, clock.now + DAY))
+    assert 850 <= sent_within(DAY, budget, clock) <= 900
+
+
+def test_the_reset_may_be_absent() -> None:
+    clock = FakeClock()
+    budget = Budget(30, 500, clock)
+    said = headers(30, 5, 0)
+    del said["X-RateLimit-Reset"]
+    budget.observe(said)
+    assert budget.delay() == 0
+    budget.observe({**said, "X-RateLimit-Remaining": "0"})
+    assert budget.delay() == MINUTE
+
+
+class Crowd:
+    """Processes that poll the same vendor, each with a budget of its own: they share nothing but its headers."""
+
+    def __init__(self, workers: int, interval: float, window: Any, starts: list[float] = []) -> None:  # noqa: B006
+        self.clock = FakeClock()
+        self.began = self.clock.now
+        self.limiter = Limiter(120, None, window)
+        self.polls: list[float] = []
+        self.refused: list[float] = []
+        self.refused_starts = 0
+        chance = random.Random(1)
+        todo: list[tuple[float, int, Budget | None]] = [(self.began + at, -1, None) for at in starts]
+        for number in range(workers):
+            todo.append((self.began + chance.uniform(0, interval), number, Budget(120, None, self.clock)))
+        heapq.heapify(todo)
+        while todo[0][0] < self.began + 10 * MINUTE:
+            self.clock.now, number, budget = heapq.heappop(todo)
+            if budget is None:
+                self.refused_starts += self.limiter.admit(self.clock.now) is not None
+                continue
+            if (delay := budget.delay()) > 0:
+                heapq.heappush(todo, (self.clock.now + delay, number, budget))
+                continue
+            budget.spend()
+            refused = self.limiter.admit(self.clock.now)
+            self.polls.append(self.clock.now)
+            if refused is not None:
+                self.refused.append(self.clock.now)
+                budget.refused(refused * chance.uniform(1, 1.5))
+            budget.observe(self.limiter.headers(self.clock.now))
+            heapq.heappush(todo, (self.clock.now + interval, number, budget))
+
+
+@pytest.mark.parametrize("window", [FixedWindow, SlidingWindow])
+@pytest.mark.parametrize("workers", [2, 10, 50, 200])
+def test_many_processes_keep_the_share_of_starts(workers: int, window: Any) -> None:
+    """Two triggerers or two hundred workers, who would all ask more often than they may."""
+    crowd = Crowd(workers, 0.5 if workers == 2 else 15.0, window, starts=[30 + 60.0 * minute for minute in range(10)])
+    by_minute = Counter(int((at - crowd.began) // MINUTE) for at in crowd.polls)
+    assert crowd.refused_starts == (2 if workers == 200 else 0)
+    if workers <= 10:
+        assert crowd.refused == []
+        assert max(by_minute.values()) <= 120 - 12 + workers
+        return
+    # Each learns from the headers, and from what is refused, what its part is.
+    late = [at for at in crowd.refused if at - crowd.began >= 5 * MINUTE]
+    assert len(late) <= len(crowd.refused) / 2
+    assert sum(by_minute[minute] for minute in (8, 9)) / 2 <= 140 < by_minute[0]
+    assert sum(by_minute[minute] for minute in (8, 9)) / 2 >= 80
+
+
 SAID = st.text(max_size=5) | st.floats().map(str) | st.integers().map(str)
 LIMITS = st.sampled_from(["30", "500"])
 RESETS = st.floats(-2 * DAY, 2 * DAY).map(lambda seconds: str(FakeClock().now + seconds))
@@ -269,9 +417,11 @@ def test_a_delay_is_as_long_as_it_has_to_be(pauses: list[float]) -> None:
         clock.now += pause
         delay = budget.delay()
         assert delay >= 0
-        if delay > 0.01:
-            clock.now += delay - 0.005
+        # The rate is planned anew every minute, from what has left the windows meanwhile.
+        slack = max(0.005, 0.001 * delay)
+        if delay > 2 * slack:
+            clock.now += delay - slack
             assert budget.delay() > 0, "it would have been allowed sooner"
-            clock.now += 0.01
+            clock.now += 2 * slack
         assert budget.delay() == 0
         budget.spend()

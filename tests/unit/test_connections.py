@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from airflow.sdk import Connection
@@ -20,6 +21,8 @@ from airflow_provider_nenoa.hooks import base
 from airflow_provider_nenoa.hooks.base import VendorHook
 from airflow_provider_nenoa.hooks.nenai import NenAIHook
 from airflow_provider_nenoa.hooks.openanalyst import PLANS, OpenAnalystHook
+from airflow_provider_nenoa.http import base_url_of
+from airflow_provider_nenoa.webhooks.connections import read_sender
 from tests.unit.conftest import API_KEY, WEBHOOK_SECRET, Logged, requests_to
 
 Connect = Callable[..., str]
@@ -57,6 +60,119 @@ def test_a_connection_in_the_form_of_a_uri(monkeypatch: pytest.MonkeyPatch, uri:
     monkeypatch.setenv("AIRFLOW_CONN_BY_URI", f"{uri}?webhook_secret=secret-in-uri")
     read = OpenAnalystHook("by_uri").settings
     assert (read.base_url, read.api_key, read.webhook_secret) == (base_url, "key-in-uri", "secret-in-uri")
+
+
+DEFAULT = "https://api.openanalyst.com/v1"
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "schema", "base_url"),
+    [
+        (None, None, None, DEFAULT),
+        ("", 0, "", DEFAULT),
+        (None, 0, None, DEFAULT),
+        (None, 443, None, DEFAULT),
+        ("", "443", None, DEFAULT),
+        ("  oa.test \n", None, None, "https://oa.test"),
+        ("oa.test", 8443, None, "https://oa.test:8443"),
+        ("oa.test", "8443", None, "https://oa.test:8443"),
+        ("oa.test/v2", 8443, None, "https://oa.test:8443/v2"),
+        ("https://oa.test/v2/", 8443, None, "https://oa.test:8443/v2"),
+        ("oa.test:8443/v2", 8443, "v2", "https://oa.test:8443/v2"),
+        ("oa.test:8443", None, "/v2/x/", "https://oa.test:8443/v2/x"),
+        ("oa.test:", 8443, None, "https://oa.test:8443"),
+        ("https://oa.test/", None, "v2", "https://oa.test/v2"),
+        ("oa.test", None, "https", "https://oa.test"),
+        ("localhost", 8090, "http", "http://localhost:8090"),
+        ("localhost/v1", 8090, "HTTP", "http://localhost:8090/v1"),
+        ("https://oa.test", 443, "https", "https://oa.test:443"),
+        ("::1", None, None, "https://[::1]"),
+        ("::1", 8090, "v1", "https://[::1]:8090/v1"),
+        ("[::1]", 8090, "http", "http://[::1]:8090"),
+        ("[::1]:8090/v1", None, None, "https://[::1]:8090/v1"),
+        ("http://[::1]/v1", 8090, None, "http://[::1]:8090/v1"),
+        ("2001:db8::1/v1", 8443, None, "https://[2001:db8::1]:8443/v1"),
+        ("2001:db8::8443", None, None, "https://[2001:db8::8443]"),
+    ],
+)
+def test_host_port_and_schema(connect: Connect, host: str | None, port: Any, schema: str | None, base_url: str) -> None:
+    assert OpenAnalystHook(connect("openanalyst", host, port=port, schema=schema)).settings.base_url == base_url
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "schema", "message"),
+    [
+        ("oa.test:8443", 9443, None, "port is 9443, but its host says 8443"),
+        ("https://oa.test:8443/v1", 443, None, "port is 443, but its host says 8443"),
+        ("oa.test/v1", None, "v2", "schema is 'v2', but its host says 'v1'"),
+        ("http://localhost", None, "https", "schema is 'https', but its host says 'http'"),
+        ("oa.test", 70_000, None, "port is 70000, and no host has such a one"),
+        ("oa.test", -1, None, "port is -1, and no host has such a one"),
+        (None, 8443, None, "has a port, but no host"),
+        (None, None, "v2", "has a schema, but no host"),
+        ("oa.test", None, "v2?key=1", "schema is 'v2.key=1', which is no path"),
+        ("oa.test", None, "v 2", "schema is 'v 2', which is no path"),
+        ("oa.test", None, "v2#x", "schema is 'v2#x', which is no path"),
+        ("oa.test", None, "http", "would travel in the clear"),
+        ("https//oa.test/v1", None, None, "host is not a usable base URL"),
+        ("https://https://oa.test", None, None, "host is not a usable base URL"),
+        ("https://::1/v1", 8090, None, "host is not a usable base URL"),
+        ("https:///v1", None, None, "host is not a usable base URL"),
+        ("oa.test:0", None, None, "host is not a usable base URL"),
+        ("oa.test\\v1", None, None, "host is not a usable base URL"),
+        ("user:pw@oa.test", 8443, None, "host is not a usable base URL"),
+    ],
+)
+def test_host_port_and_schema_that_do_not_fit(
+    connect: Connect, host: str | None, port: Any, schema: str | None, message: str
+) -> None:
+    with pytest.raises(InvalidConnection, match=f"^Connection 'my_openanalyst': The connection.*{message}") as e:
+        _ = OpenAnalystHook(connect("openanalyst", host, port=port, schema=schema)).settings
+    assert "pw" not in str(e.value)
+
+
+@given(
+    host=st.sampled_from(["oa.test", "10.0.0.1", "::1", "[2001:db8::1]", "localhost"]),
+    scheme=st.sampled_from(["", "https://"]),
+    ports=st.tuples(st.none() | st.integers(1, 65535), st.none() | st.integers(1, 65535)),
+    paths=st.tuples(st.sampled_from(["", "/", "/v1", "/v1/x/"]), st.sampled_from([None, "", "v1", "/v1/x", "v2"])),
+)
+def test_the_parts_come_back_as_they_were_given(
+    host: str, scheme: str, ports: tuple[int | None, int | None], paths: tuple[str, str | None]
+) -> None:
+    bare = host.strip("[]")
+    written = f"[{bare}]" if ":" in bare and (scheme or ports[0]) else host
+    text = f"{scheme}{written}{f':{ports[0]}' if ports[0] else ''}{paths[0]}"
+    given_ports, given_paths = {port for port in ports if port}, {(path or "").strip("/") for path in paths} - {""}
+    if len(given_ports) > 1 or len(given_paths) > 1:
+        with pytest.raises(InvalidConnection, match="but its host says"):
+            base_url_of(text, ports[1], paths[1], DEFAULT)
+        return
+    parts = urlsplit(base_url_of(text, ports[1], paths[1], DEFAULT))
+    assert (parts.scheme, parts.hostname) == ("https", bare)
+    assert {parts.port} - {None} == given_ports
+    assert {parts.path.strip("/")} - {""} == given_paths
+
+
+@pytest.mark.parametrize("conn_type", HOOKS)
+def test_the_attribute_that_lineage_looks_for(connect: Connect, conn_type: str) -> None:
+    hook = HOOKS[conn_type](connect(conn_type))
+    assert getattr(hook, hook.conn_name_attr) == hook.conn_id == f"my_{conn_type}"
+
+
+@pytest.mark.parametrize("plan", ["pro\n", " PRO ", "pro"])
+def test_space_around_a_setting_is_not_part_of_it(connect: Connect, plan: str) -> None:
+    hook = OpenAnalystHook(connect("openanalyst", extra={"plan": plan, "timeout": " 7\n"}))
+    assert hook.rate_limits(hook.settings) == PLANS["pro"]
+    assert hook.settings.timeout == 7
+
+
+@pytest.mark.parametrize("value", [["pro"], {"a": 1}, True])
+def test_a_setting_that_is_no_text(connect: Connect, value: Any) -> None:
+    with pytest.raises(InvalidConnection, match=r"the extra field 'plan' is .*; it must be a text"):
+        _ = OpenAnalystHook(connect("openanalyst", extra={"plan": value})).settings
+    with pytest.raises(InvalidConnection, match=r"the extra field 'timeout' is .*; it must be a positive number"):
+        _ = OpenAnalystHook(connect("openanalyst", extra={"timeout": value})).settings
 
 
 @pytest.mark.parametrize("conn_type", HOOKS)
@@ -125,6 +241,17 @@ def test_a_form_stores_numbers_as_text_and_empty_fields_too(connect: Connect, ti
     ).settings
     assert read.timeout in (60.0, 60.5)
     assert read.webhook_secret is None
+
+
+def test_webhook_secrets_are_read_as_the_receiver_reads_them_and_both_are_masked(
+    connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masked: list[str] = []
+    monkeypatch.setattr(base, "mask_secret", masked.append)
+    conn_id = connect("nenai", extra={"webhook_secret": 1234567, "webhook_secret_previous": " old secret\r\n"})
+    assert NenAIHook(conn_id).settings.webhook_secret == "1234567"
+    assert read_sender(conn_id).secrets == ("1234567", "old secret")
+    assert {"1234567", "old secret"} <= set(masked)
 
 
 def test_nothing_goes_out_with_a_bad_connection(emulator: Emulator, connect: Connect) -> None:

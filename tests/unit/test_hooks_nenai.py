@@ -20,6 +20,8 @@ from airflow_provider_nenoa.exceptions import (
 )
 from airflow_provider_nenoa.hooks.nenai import NenAIHook
 from airflow_provider_nenoa.runs import RunStatus
+from airflow_provider_nenoa.waiting.asking import how_noticed
+from airflow_provider_nenoa.waiting.kinds import KINDS
 from tests.unit.conftest import API_KEY, Logged, requests_to
 
 BASE = "https://api.getnen.ai"
@@ -68,7 +70,7 @@ def test_a_workflow_run(emulator: Emulator, hook: NenAIHook) -> None:
     emulator.control.finish(run.run_id)
     ended = hook.get_run(run.run_id)
     assert ended.status is RunStatus.SUCCESS
-    assert ended.payload["results"]["files"][0]["url"].startswith("http")
+    assert ended.payload["assets"].startswith("http")
 
 
 def test_the_key_is_in_its_header(web: responses.RequestsMock, far: NenAIHook) -> None:
@@ -84,20 +86,19 @@ BAD: dict[str, Callable[[NenAIHook], Any]] = {
     "'workflow_id' must be a non-empty string, not None": lambda hook: hook.start_run(None),  # type: ignore[arg-type]
     "'workflow_id' must be a non-empty string, not ''": lambda hook: hook.start_run(""),
     "'workflow_id' must be a UUID, not 'my-workflow'": lambda hook: hook.start_run("my-workflow"),
-    "'workflow_params' must be a dict that can be sent as JSON: it is a str": lambda hook: hook.start_run(
-        WORKFLOW,
-        "{}",  # type: ignore[arg-type]
+    "'workflow_params' is not JSON: ": lambda hook: hook.start_run(WORKFLOW, "{'a': 1}"),  # type: ignore[arg-type]
+    "'workflow_params' must be a dict that can be sent as JSON, or the text of one; it is a list": lambda hook: (
+        hook.start_run(WORKFLOW, [("a", 1)])  # type: ignore[arg-type]
     ),
-    "'workflow_params' must be a dict that can be sent as JSON: it is a list": lambda hook: hook.start_run(
-        WORKFLOW,
-        [("a", 1)],  # type: ignore[arg-type]
+    "'workflow_params' must be a dict that can be sent as JSON, or the text of one; it is a int": lambda hook: (
+        hook.start_run(WORKFLOW, "7")  # type: ignore[arg-type]
     ),
-    "'workflow_params' must be a dict that can be sent as JSON: Object of type object": lambda hook: hook.start_run(
-        WORKFLOW, {"a": object()}
+    "'workflow_params' cannot be sent as JSON: workflow_params['a'] is of the class object": lambda hook: (
+        hook.start_run(WORKFLOW, {"a": object()})
     ),
     "'secure_workflow_params' must be a dict whose keys and values are strings": lambda hook: hook.start_run(
         WORKFLOW,
-        secure_workflow_params={"pin": 1234},  # type: ignore[dict-item]
+        secure_workflow_params={"pin": [1234]},  # type: ignore[dict-item]
     ),
     "'message_id' must be a non-empty string": lambda hook: hook.get_run(""),
     "'message_id' cannot be '..'": lambda hook: hook.get_run(".."),
@@ -122,10 +123,13 @@ def test_a_message_id_stays_within_its_place_in_the_path(web: responses.Requests
 
 
 def test_secret_parameters_want_a_signature(emulator: Emulator, hook: NenAIHook, logged: Logged) -> None:
-    with pytest.raises(PermissionDenied, match=r"hmac_required_for_secure_params.*Pass a requests.auth.AuthBase") as e:
+    with pytest.raises(
+        PermissionDenied, match=r"hmac_required_for_secure_params: .*\n.*Pass a requests.auth.Auth"
+    ) as e:
         hook.start_run(WORKFLOW, secure_workflow_params={"pin": "hunter22"})
     assert (e.value.http_status, e.value.code) == (403, "hmac_required_for_secure_params")
     assert isinstance(e.value, AirflowFailException)
+    assert "permission" not in str(e.value), "another key would not help"
     assert "hunter22" not in f"{logged.text} {e.value!r}"
     assert emulator.control.counts()["runs_started"]["workflow"] == 0
 
@@ -157,7 +161,9 @@ def test_the_vendors_words(web: responses.RequestsMock, far: NenAIHook) -> None:
         far.start_run(WORKFLOW)
 
 
-@pytest.mark.parametrize("reply", [{}, {"messageId": None}, {"messageId": ""}, {"messageId": 7}, {"id": "x"}])
+@pytest.mark.parametrize(
+    "reply", [{}, {"messageId": None}, {"messageId": ""}, {"messageId": True}, {"messageId": [7]}, {"id": "x"}]
+)
 def test_a_start_whose_reply_lacks_the_id(web: responses.RequestsMock, far: NenAIHook, reply: dict[str, Any]) -> None:
     web.post(f"{BASE}/runs", json=reply, status=202)
     with pytest.raises(StartOutcomeUnknown, match="its reply has no 'messageId'"):
@@ -174,7 +180,7 @@ def test_a_state_without_a_status(web: responses.RequestsMock, far: NenAIHook, r
 def test_without_a_path_nothing_can_be_asked(emulator: Emulator, connect: Callable[..., str]) -> None:
     hook = NenAIHook(connect("nenai", emulator.nenai_url))
     assert hook.run_status_path is None
-    with pytest.raises(InvalidConnection, match="names no 'run_status_path'"):
+    with pytest.raises(InvalidConnection, match="neither an 'mcp_url' nor a 'run_status_path'"):
         hook.get_run("m")
     assert requests_to(emulator) == {}
 
@@ -182,7 +188,7 @@ def test_without_a_path_nothing_can_be_asked(emulator: Emulator, connect: Callab
 @pytest.mark.parametrize("path", ["runs/{message_id}", "/runs", "/runs/{id}", 7, ["/runs/{message_id}"]])
 def test_a_path_that_makes_no_sense(connect: Callable[..., str], path: Any) -> None:
     hook = NenAIHook(connect("nenai", extra={"run_status_path": path}))
-    with pytest.raises(InvalidConnection, match=r"'run_status_path' is .*; it must be a path with the placeholder"):
+    with pytest.raises(InvalidConnection, match=r"'run_status_path' is .*; it must be a (path with|text)"):
         hook.get_run("m")
 
 
@@ -216,3 +222,28 @@ def test_bad_connections(web: responses.RequestsMock, far: NenAIHook, status: in
 def test_where_nobody_answers(connect: Callable[..., str]) -> None:
     works, said = NenAIHook(connect("nenai", "http://127.0.0.1:1")).test_connection()
     assert (works, "Connection refused" in said) == (False, True)
+
+
+# Who is asked
+
+
+@pytest.mark.parametrize(
+    ("extra", "who"),
+    [
+        ({"mcp_url": "https://mcp.test/v1"}, "NenAI's MCP server"),
+        ({"run_status_path": "/runs/{message_id}"}, "NenAI"),
+        ({"run_status_path": "/runs/{message_id}", "mcp_url": "https://mcp.test/v1"}, "NenAI"),
+    ],
+)
+@pytest.mark.parametrize("told", [True, False])
+def test_who_is_asked_is_named(connect: Callable[..., str], extra: dict[str, str], who: str, told: bool) -> None:
+    hook = NenAIHook(connect("nenai", extra={"webhook_secret": "w" * 20, **extra}))
+    line = how_noticed(hook, KINDS["workflow"], told=told, poll_interval=15.0, deadline=1_700_000_000.0)
+    assert f"by asking {who} every " in line
+    assert ("by NenAI's webhook" in line) is told
+    assert line.endswith("on connection 'my_nenai', until 2023-11-14 22:13:20+00:00.")
+
+
+def test_a_start_whose_reply_names_the_run_by_a_number(web: responses.RequestsMock, far: NenAIHook) -> None:
+    web.post(f"{BASE}/runs", json={"messageId": 17}, status=202)
+    assert far.start_run(WORKFLOW).run_id == "17"

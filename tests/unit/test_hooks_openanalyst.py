@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -22,6 +23,8 @@ from airflow_provider_nenoa.exceptions import (
 )
 from airflow_provider_nenoa.hooks.openanalyst import OpenAnalystHook
 from airflow_provider_nenoa.runs import Run, RunStatus
+from airflow_provider_nenoa.vendors.openanalyst_forms import FORMS
+from airflow_provider_nenoa.vendors.openanalyst_pages import MOST_EMPTY
 from tests.unit.conftest import API_KEY, Logged, requests_to
 
 BASE = "https://api.openanalyst.com/v1"
@@ -121,19 +124,21 @@ BAD: dict[str, Callable[[OpenAnalystHook], Any]] = {
     "'agent_id' must be a non-empty string": lambda hook: hook.run_agent("", "t"),
     "'agent_id' must be a non-empty string, not None": lambda hook: hook.run_agent(None, "t"),  # type: ignore[arg-type]
     "'task' must be a non-empty string": lambda hook: hook.run_agent("a", " \n"),
-    "'context' must be a dict that can be sent as JSON: it is a str": lambda hook: hook.run_agent("a", "t", "{}"),  # type: ignore[arg-type]
-    "'context' must be a dict that can be sent as JSON: Object of type set": lambda hook: hook.run_agent(
+    "'context' must be a dict that can be sent as JSON, or the text of one; it is a list": lambda hook: hook.run_agent(
+        "a",
+        "t",
+        "[]",  # type: ignore[arg-type]
+    ),
+    "'context' cannot be sent as JSON: context['x'] is of the class set": lambda hook: hook.run_agent(
         "a", "t", {"x": {1}}
     ),
-    "'context' must be a dict that can be sent as JSON: Out of range": lambda hook: hook.run_agent(
-        "a", "t", {"x": math.nan}
-    ),
+    "'context' cannot be sent as JSON: context['x'] is nan": lambda hook: hook.run_agent("a", "t", {"x": math.nan}),
     "'dataset_id' must be a non-empty string": lambda hook: hook.execute_query("", "SELECT 1"),
     "'query' must be a non-empty string": lambda hook: hook.execute_query("d", ""),
     "'query_id' must be a non-empty string": lambda hook: hook.get_query_results(""),
     "'run_id' must be a non-empty string": lambda hook: hook.get_agent_run(" "),
     "'run_id' cannot be '..'": lambda hook: hook.get_agent_run(".."),
-    "'dataset_id' must be a non-empty string, not 7": lambda hook: hook.get_dataset(7),  # type: ignore[arg-type]
+    "'dataset_id' must be a non-empty string, not [7]": lambda hook: hook.get_dataset([7]),  # type: ignore[arg-type]
     "'report_id' cannot be '.'": lambda hook: hook.get_report("."),
     "'page_size' must be a whole number of at least 1, not 0": lambda hook: hook.list_datasets(page_size=0),
     "'page_size' must be a whole number of at least 1, not 1.5": lambda hook: hook.list_reports(page_size=1.5),  # type: ignore[arg-type]
@@ -155,7 +160,7 @@ def test_a_context_that_contains_itself(hook: OpenAnalystHook) -> None:
     for _ in range(100_000):
         deep = {"x": deep}
     for bad in (context, deep):
-        with pytest.raises(InvalidArgument, match="can be sent as JSON"):
+        with pytest.raises(InvalidArgument, match=r"cannot be sent as JSON: .* contains itself, or goes deeper"):
             hook.run_agent("a", "t", bad)
 
 
@@ -173,7 +178,9 @@ def test_errors_carry_the_vendors_words(
     emulator: Emulator, connect: Callable[..., str], key: str, path: str, error: type[Exception], code: str
 ) -> None:
     hook = OpenAnalystHook(connect("openanalyst", emulator.openanalyst_url, password=key))
-    with pytest.raises(error, match=rf"OpenAnalyst answered \d+ to GET /v1/datasets/{path}: {code}: .* \(request id"):
+    with pytest.raises(
+        error, match=rf"OpenAnalyst answered \d+ to GET /v1/datasets/{path}: {code}: .*\n.*\n\(request id"
+    ):
         hook.get_dataset(path)
     assert len(emulator.control.requests()) == 1
 
@@ -299,11 +306,15 @@ def test_both_forms_of_pages(emulator: Emulator, hook: OpenAnalystHook, form: st
     assert requests_to(emulator) == {"GET /v1/reports": max(1, math.ceil(count / 4))}
 
 
-def test_a_server_that_repeats_a_page_for_ever(emulator: Emulator, hook: OpenAnalystHook, logged: Logged) -> None:
+def test_a_server_that_repeats_a_page_for_ever(emulator: Emulator, hook: OpenAnalystHook) -> None:
     emulator.control.settings(pagination="repeat")
-    assert len(list(hook.list_datasets())) == 3
+    datasets = hook.list_datasets()
+    assert len(list(islice(datasets, 3))) == 3
+    with pytest.raises(
+        InvalidReply, match=r"list GET /datasets cannot be read to its end: it sent the same page twice\. 3"
+    ):
+        next(datasets)
     assert requests_to(emulator) == {"GET /v1/datasets": 2}
-    assert "OpenAnalyst repeats a page of /datasets" in logged.text
 
 
 def test_a_rate_limit_in_the_midst_of_the_pages(emulator: Emulator, hook: OpenAnalystHook, sleeps: list[float]) -> None:
@@ -333,33 +344,62 @@ class FakeApi:
         return self._answer(len(self.requests), params)
 
 
-def listing(api: FakeApi, page_size: int = 100) -> list[Any]:
+def listing(api: FakeApi, page_size: int = 100, api_form: str = "api") -> Iterator[Any]:
     hook = OpenAnalystHook("any")
-    hook.__dict__["api"] = api
-    return list(hook.list_datasets(page_size=page_size))
+    hook.__dict__ |= {"api": api, "form": FORMS[api_form]}
+    return hook.list_datasets(page_size=page_size)
+
+
+def read(listed: Iterator[Any]) -> tuple[list[Any], str]:
+    """Read a list as far as it goes; return what came, and why it went no further."""
+    found = []
+    try:
+        for each in listed:
+            found.append(each)
+    except InvalidReply as error:
+        return found, str(error)
+    return found, ""
+
+
+def pages(*replies: dict[str, Any]) -> FakeApi:
+    return FakeApi(lambda number, params: replies[number - 1])
 
 
 @given(
-    count=st.integers(0, 50), page_size=st.integers(1, 60), form=st.sampled_from(["page", "cursor", "number", "text"])
+    count=st.integers(0, 50),
+    page_size=st.integers(1, 60),
+    form=st.sampled_from(["page", "cursor", "number", "text", "total", "more"]),
+    api_form=st.sampled_from(["api", "server"]),
+    own_size=st.none() | st.integers(1, 60),
 )
-def test_an_honest_server_is_read_to_the_end(count: int, page_size: int, form: str) -> None:
+def test_an_honest_server_is_read_to_the_end(
+    count: int, page_size: int, form: str, api_form: str, own_size: int | None
+) -> None:
+    """In each of the ways to tell that there is more, whatever it was asked in, and with pages as large as it likes."""
     objects = [{"id": number} for number in range(count)]
-    pages = math.ceil(count / page_size)
 
     def answer(number: int, params: dict[str, Any]) -> dict[str, Any]:
         if form == "cursor":
-            # The first request is in the other form: the vendor answers in its own.
+            # The first request may be in the other form: the vendor answers in its own.
             start = int(params.get("after", 0))
-            end = start + params.get("limit", params.get("per_page"))
+            end = start + min(params.get("limit") or params.get("per_page"), own_size or 60)
             more = end < count
-            return {"data": objects[start:end], "pagination": {"cursor": str(end) if more else None, "has_more": more}}
-        start = (params["page"] - 1) * params["per_page"]
-        total: Any = {"page": pages, "number": float(pages), "text": str(pages)}[form]
-        return {"data": objects[start : start + params["per_page"]], "meta": {"total_pages": total}}
+            return {
+                "data": objects[start:end],
+                "pagination": {"cursor": str(end) if more else None, "has_more": more, "total": count},
+            }
+        size = min(params.get("per_page", 20), own_size or 60)
+        page, last = params.get("page", 1), math.ceil(count / size)
+        said: Any = {
+            "page": {"total_pages": last},
+            "number": {"total_pages": float(last), "total": count},
+            "text": {"total_pages": str(last), "page": str(page), "per_page": str(size)},
+            "total": {"page": page, "per_page": size, "total": str(count)},
+            "more": {"page": page, "has_more": page < last, "per_page": size},
+        }[form]
+        return {"data": objects[(page - 1) * size : page * size], "meta": {"per_page": size} | said}
 
-    api = FakeApi(answer)
-    assert listing(api, page_size) == objects
-    assert len(api.requests) == max(1, pages)
+    assert read(listing(FakeApi(answer), page_size, api_form)) == (objects, "")
 
 
 JUNK = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
@@ -368,47 +408,99 @@ JUNK = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.
 @given(data=st.data(), kinds=st.integers(1, 8))
 def test_a_hostile_server_does_not_keep_us_for_ever(data: st.DataObject, kinds: int) -> None:
     """Any of a few pages, in any order, promising anything: no page is read twice."""
-    seen: list[Any] = []
 
     def answer(number: int, params: dict[str, Any]) -> dict[str, Any]:
-        assert number <= kinds + 1
-        page = data.draw(st.lists(st.integers(0, kinds - 1), max_size=1))
-        seen.append(page)
+        assert number <= (kinds + 1) * MOST_EMPTY
         return {
-            "data": page,
-            "meta": data.draw(JUNK | st.fixed_dictionaries({"total_pages": st.just(10**9) | JUNK})),
+            "data": data.draw(st.lists(st.integers(0, kinds - 1), max_size=1)),
+            "meta": data.draw(JUNK | st.fixed_dictionaries({"total_pages": st.just(10**9) | JUNK, "total": JUNK})),
             "pagination": data.draw(
                 JUNK | st.fixed_dictionaries({"cursor": JUNK | st.just("next"), "has_more": st.just(True) | JUNK})
             ),
         }
 
-    found = listing(FakeApi(answer))
+    found, _ = read(listing(FakeApi(answer)))
     assert len(found) == len(set(found))
 
 
-def test_a_server_that_always_promises_more() -> None:
-    api = FakeApi(lambda number, params: {"data": [], "pagination": {"cursor": "c", "has_more": True}})
-    assert listing(api) == []
-    assert len(api.requests) == 1
-    api = FakeApi(lambda number, params: {"data": [number] if number < 5 else [], "meta": {"total_pages": math.inf}})
-    assert listing(api) == [1, 2, 3, 4]
+@pytest.mark.parametrize("more", [True, "true", 1, None])
+def test_an_empty_page_is_not_the_end_where_the_vendor_says_that_there_is_more(more: Any) -> None:
+    api = pages(
+        {"data": [1], "pagination": {"cursor": "a", "has_more": more}},
+        {"data": [], "pagination": {"cursor": "b", "has_more": more}},
+        {"data": [], "pagination": {"cursor": 3, "has_more": more}},
+        {"data": [2], "pagination": {"cursor": "c", "has_more": False}},
+    )
+    assert read(listing(api)) == ([1, 2], "")
+    assert [request.get("after") for request in api.requests] == [None, "a", "b", 3]
+
+
+def test_an_empty_page_is_not_the_end_where_there_are_more_pages() -> None:
+    api = pages({"data": [], "meta": {"total_pages": 3}}, {"data": [], "meta": {"total_pages": 3}}, {"data": [1]})
+    assert read(listing(api)) == ([1], "")
+
+
+@pytest.mark.parametrize(
+    ("replies", "found", "why"),
+    [
+        ([{"data": [1], "pagination": {"has_more": True, "total": 3}}], [], "neither a cursor nor a page"),
+        ([{"data": [1], "pagination": {"has_more": "true", "cursor": ""}}], [], "neither a cursor nor a page"),
+        ([{"data": [1], "has_more": True}], [], "neither a cursor nor a page"),
+        ([{"data": [1], "pagination": {"has_more": True, "cursor": {"a": 1}}}], [], "its cursor is a dict"),
+        ([{"data": [1], "pagination": {"has_more": "perhaps", "cursor": "c"}}], [], "its 'has_more' is 'perhaps'"),
+        ([{"data": [1], "meta": {"total_pages": "many"}}], [], "its 'total_pages' is 'many'"),
+        ([{"data": [1], "meta": {"total_pages": math.inf}}], [], "its 'total_pages' is inf"),
+        ([{"data": [], "pagination": {"cursor": "c", "has_more": True}}] * 2, [], "promises more and sends nothing"),
+        ([{"data": [1], "pagination": {"cursor": "c", "has_more": True}}] * 2, [1], "the same page twice"),
+        ([{"data": [1], "meta": {"total_pages": 2}}] * 2, [1], "the same page twice"),
+        ([{"data": [], "meta": {"total_pages": 10**9}}] * MOST_EMPTY, [], "promises more and sends nothing"),
+    ],
+)
+def test_a_promise_that_cannot_be_followed(replies: list[dict[str, Any]], found: list[int], why: str) -> None:
+    api = pages(*replies)
+    came, error = read(listing(api))
+    assert (came, why in error, len(api.requests)) == (found, True, len(replies))
+
+
+@pytest.mark.parametrize("said", [{"cursor": "c", "has_more": False}, {"cursor": None}, {"cursor": False}, {}, None])
+def test_an_end(said: Any) -> None:
+    api = pages({"data": [1], "pagination": said})
+    assert read(listing(api)) == ([1], "")
+
+
+def test_one_cursor_may_stand_for_all_pages() -> None:
+    api = FakeApi(lambda number, params: {"data": [number], "pagination": {"cursor": "c", "has_more": number < 5}})
+    assert read(listing(api)) == ([1, 2, 3, 4, 5], "")
+
+
+@pytest.mark.parametrize(("total", "warns"), [(3, True), ("3", True), (2, False), (1, False), ("many", False)])
+def test_fewer_than_the_vendor_counts(total: Any, warns: bool, logged: Logged) -> None:
+    api = pages({"data": [1, 2], "pagination": {"has_more": False, "total": total}})
+    assert read(listing(api)) == ([1, 2], "")
+    assert ("OpenAnalyst says that there are 3 objects at /datasets, and sent 2" in logged.text) is warns
 
 
 def test_a_server_that_goes_round() -> None:
     api = FakeApi(lambda number, params: {"data": [number % 3], "pagination": {"cursor": "c", "has_more": True}})
-    assert listing(api) == [1, 2, 0]
+    assert read(listing(api))[0] == [1, 2, 0]
 
 
 def test_an_endless_server_is_read_as_far_as_one_wants() -> None:
-    hook = OpenAnalystHook("any")
-    hook.__dict__["api"] = FakeApi(lambda number, params: {"data": [number], "meta": {"total_pages": number + 1}})
-    assert list(islice(hook.list_datasets(), 500)) == list(range(1, 501))
+    api = FakeApi(lambda number, params: {"data": [number], "meta": {"total_pages": number + 1}})
+    assert list(islice(listing(api), 500)) == list(range(1, 501))
+
+
+@pytest.mark.parametrize(("size", "asked"), [(7, 7), (100, 100), (1000, 100)])
+def test_a_page_in_the_form_server_has_100_objects_at_most(size: int, asked: int) -> None:
+    api = pages({"data": [1], "pagination": {"cursor": "c", "has_more": True}}, {"data": []})
+    assert read(listing(api, size, "server")) == ([1], "")
+    assert api.requests == [{"limit": asked}, {"limit": asked, "after": "c"}]
 
 
 @pytest.mark.parametrize("reply", [{}, {"data": None}, {"data": {"id": 1}}, {"datasets": []}])
 def test_a_list_without_a_list(reply: dict[str, Any]) -> None:
     with pytest.raises(InvalidReply, match="answered GET /datasets without a list in 'data'"):
-        listing(FakeApi(lambda number, params: reply))
+        list(listing(FakeApi(lambda number, params: reply)))
 
 
 def test_no_secret_in_the_log(emulator: Emulator, hook: OpenAnalystHook, logged: Logged) -> None:
@@ -417,3 +509,40 @@ def test_no_secret_in_the_log(emulator: Emulator, hook: OpenAnalystHook, logged:
     with pytest.raises(NotFound) as caught:
         hook.get_report("none")
     assert API_KEY not in f"{logged.text} {hook!r} {caught.value!r}"
+
+
+# Any other request
+
+
+def test_a_request_for_which_there_is_no_method(
+    web: responses.RequestsMock, far: OpenAnalystHook, sleeps: list[float]
+) -> None:
+    web.get(f"{BASE}/alerts/a%20b?state=open", status=503)
+    web.get(f"{BASE}/alerts/a%20b?state=open", json=[1, None])
+    seen: list[int] = []
+    far.on_response = lambda response: seen.append(response.status_code)
+    assert far.request("GET", "/alerts/a%20b", params={"state": "open", "after": None}) == [1, None]
+    assert {call.request.headers["Authorization"] for call in web.calls} == {f"Bearer {API_KEY}"}
+    assert (len(sleeps), seen) == (1, [503, 200]), "tried again, and its rate-limit headers are seen"
+    web.put(f"{BASE}/alerts/7", json={"ok": True})
+    assert far.request("PUT", "/alerts/7", json={"state": "closed"}) == {"ok": True}
+    assert json.loads(web.calls[-1].request.body) == {"state": "closed"}
+    web.get(f"{BASE}/alerts.csv", body=b"a,b\r\n")
+    assert far.request("GET", "/alerts.csv", raw=True) == b"a,b\r\n"
+
+
+def test_what_changes_something_is_not_requested_twice(
+    web: responses.RequestsMock, far: OpenAnalystHook, sleeps: list[float]
+) -> None:
+    web.delete(f"{BASE}/alerts/7", status=500, body=f"no {API_KEY}")
+    with pytest.raises(StartOutcomeUnknown) as caught:
+        far.request("DELETE", "/alerts/7")
+    assert (len(web.calls), sleeps) == (1, [])
+    assert API_KEY not in str(caught.value) + caught.value.why
+    assert "500" in caught.value.why
+    web.get(f"{BASE}/none", status=404)
+    with pytest.raises(NotFound):
+        far.request("GET", "/none")
+    with pytest.raises(InvalidArgument, match="must begin with a slash"):
+        far.request("GET", "https://elsewhere.test/v1")
+    assert len(web.calls) == 2

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -16,6 +17,7 @@ from asgiref.sync import async_to_sync
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_nenoa import metrics
 from airflow_provider_nenoa.exceptions import (
     AuthenticationError,
     ConnectionFailed,
@@ -27,9 +29,9 @@ from airflow_provider_nenoa.exceptions import (
     RateLimited,
     ServerError,
 )
-from airflow_provider_nenoa.waiting import hub as hub_module
+from airflow_provider_nenoa.waiting.channel import PATIENCE, Channel, read_connection_in_airflows_thread
 from airflow_provider_nenoa.waiting.hub import Hub
-from airflow_provider_nenoa.waiting.kinds import Ended, RunKey
+from airflow_provider_nenoa.waiting.kinds import KINDS, Ended, RunKey
 from tests.support import virtual_time
 from tests.support.fake_vendor import FakeReceiver, FakeVendor, new_hub, vendors
 from tests.unit.conftest import Logged
@@ -305,6 +307,35 @@ def test_one_waiters_error_is_nobody_elses() -> None:
     run(main)
 
 
+def test_a_run_of_our_own_is_not_given_up_before_the_vendor_can_know_it() -> None:
+    async def main(hub: Hub) -> None:
+        gone = NotFound("404: no such run")
+        vendor = FakeVendor(
+            {
+                "new": [gone, gone, gone, "running", "completed"],
+                "gone": [gone] * 100,
+                "ended": ["running"] * 5 + [gone],
+                "theirs": [gone, "completed"],
+            }
+        )
+        with vendors(vendor):
+            theirs = asyncio.ensure_future(wait_for(hub, "theirs"))
+            own = [
+                asyncio.ensure_future(wait_for(hub, name, ref=f"ref-{name}", poll_interval=15.0))
+                for name in ("new", "gone", "ended")
+            ]
+            with pytest.raises(NotFound):
+                await theirs
+            await asyncio.sleep(40)
+            assert not any(each.done() for each in own)
+            ended, *errors = await asyncio.gather(*own, return_exceptions=True)
+        assert isinstance(ended, Ended)
+        assert ended.word == "completed"
+        assert [type(error) for error in errors] == [NotFound, NotFound]
+
+    run(main)
+
+
 def test_who_waits_anew_after_an_error_is_not_told_of_the_old_one() -> None:
     async def main(hub: Hub) -> None:
         vendor = FakeVendor({"r": [NotFound("404"), "completed"], "other": ["running", "completed"]})
@@ -401,7 +432,7 @@ def test_a_connection_that_is_gone() -> None:
             errors = await asyncio.gather(*waiting, return_exceptions=True)
         assert [str(error) for error in errors] == ["gone"] * 3
         assert 60 < time.time() - began < 600
-        assert vendor.opened == hub_module.PATIENCE
+        assert vendor.opened == PATIENCE
 
     run(main)
 
@@ -422,7 +453,7 @@ def test_a_connection_that_cannot_be_used(error: Exception | None) -> None:
     async def main(hub: Hub) -> None:
         vendor = FakeVendor(can_be_polled=False, unreadable=lambda opened: error)
         with vendors(vendor):
-            with pytest.raises(InvalidConnection, match=r"no key|neither a 'webhook_secret' nor a 'run_status_path'"):
+            with pytest.raises(InvalidConnection, match=r"no key|neither a 'webhook_secret' nor an 'mcp_url'"):
                 await wait_for(hub)
             # Whoever comes later has another look: it may have been mended.
             vendor.unreadable, vendor.can_be_polled, vendor.answers = lambda opened: None, True, {"r": ["completed"]}
@@ -441,13 +472,13 @@ async def test_a_connection_is_read_to_the_end_whoever_is_cancelled_meanwhile() 
         return "the connection"
 
     # As in the triggerer of Airflow 3.0 and 3.1: an answer that nobody waits for is taken for the next question's.
-    reading = asyncio.ensure_future(hub_module.read_connection_in_airflows_thread(async_to_sync(ask_supervisor)))
+    reading = asyncio.ensure_future(read_connection_in_airflows_thread(async_to_sync(ask_supervisor)))
     await asked.wait()
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
     await asyncio.wait_for(answered.wait(), 10)
-    assert await hub_module.read_connection_in_airflows_thread(async_to_sync(ask_supervisor)) == "the connection"
+    assert await read_connection_in_airflows_thread(async_to_sync(ask_supervisor)) == "the connection"
 
 
 # Deadlines
@@ -581,10 +612,10 @@ async def test_each_loop_has_its_own_hub() -> None:
 
 
 async def test_threads_end_with_the_waiting() -> None:
-    in_thread = hub_module.Channel.in_thread
+    in_thread = Channel.in_thread
     vendor = FakeVendor()
     vendor.poll = lambda hook, run_id: fail(threading.current_thread().name)  # type: ignore[method-assign]
-    with vendors(vendor), mock.patch.object(hub_module.Channel, "in_thread", in_thread):
+    with vendors(vendor), mock.patch.object(Channel, "in_thread", in_thread):
         hub = new_hub()
         with pytest.raises(NotFound, match=r"^nenoa-c_\d$"):
             await wait_for(hub, poll_interval=0.01)
@@ -679,3 +710,59 @@ def test_any_schedule_of_deliveries_waiters_and_outages(
             )
 
     run(main)
+
+
+@pytest.mark.parametrize(("patience", "seconds", "asked"), [(30.0, 12, False), (30.0, 120, True), (5.0, 20, True)])
+def test_after_an_outage_runs_are_asked_about_soon_whose_webhooks_may_be_lost(
+    patience: float, seconds: int, asked: bool, logged: Logged
+) -> None:
+    async def main(hub: Hub) -> None:
+        receiver = FakeReceiver()
+        vendor = FakeVendor({f"r{number}": ["success"] for number in range(20)})
+        with vendors(vendor, receiver), mock.patch.dict(KINDS, agent=replace(KINDS["agent"], patience=patience)):
+            waiting = [asyncio.ensure_future(wait_for(hub, f"r{n}", told=True)) for n in range(20)]
+            await asyncio.sleep(5)
+            receiver.down = True
+            await asyncio.sleep(seconds)
+            receiver.down = False
+            await asyncio.sleep(150)
+            assert all(each.done() is asked for each in waiting)
+            assert len(vendor.polls) == (20 if asked else 0)
+            for number in range(20):
+                receiver.deliver(f"r{number}", "success")
+            assert {(await each).word for each in waiting} == {"success"}
+
+    run(main)
+    assert ("longer than" in logged.text) is asked
+
+
+def test_a_run_whose_end_is_overdue_is_named_once(logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
+    gauges: list[tuple[str, float]] = []
+    monkeypatch.setattr(metrics, "gauge", lambda name, value, conn_id: gauges.append((name, value)))
+
+    async def main(hub: Hub) -> None:
+        receiver = FakeReceiver()
+        with vendors(FakeVendor(can_be_polled=False), receiver):
+            late = asyncio.ensure_future(wait_for(hub, "late", told=True))
+            silent = asyncio.ensure_future(wait_for(hub, "silent", told=True))
+            quick = asyncio.ensure_future(wait_for(hub, "quick", told=True))
+            await asyncio.sleep(5)
+            receiver.deliver("late", "processing")
+            await asyncio.sleep(395)
+            receiver.deliver("quick", "success")
+            await quick
+            await asyncio.sleep(300)
+            assert "no webhook has told" not in logged.text
+            await asyncio.sleep(400)
+            assert logged.text.count("an agent run late has been 'processing' for 1") == 1
+            receiver.deliver("late", "success")
+            await late
+            await asyncio.sleep(100)
+            silent.cancel()
+            await asyncio.gather(silent, return_exceptions=True)
+
+    run(main)
+    assert "silent" not in logged.text
+    counts = [value for name, value in gauges if name == "overdue"]
+    assert set(counts[:-1]) == {1}
+    assert counts[-1] == 0

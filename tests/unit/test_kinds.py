@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_nenoa.runs import Run
-from airflow_provider_nenoa.waiting.kinds import AGENT, LARGEST_EVENT, QUERY, WORKFLOW, Ended
+from airflow_provider_nenoa.waiting.kinds import AGENT, KINDS, LARGEST_EVENT, QUERY, WORKFLOW, Ended
 
 
 def test_the_small_payload_of_an_agent_run_is_handed_over() -> None:
@@ -45,3 +45,12 @@ def test_without_a_payload_the_task_reads_it_itself() -> None:
 
     assert event == {"run_id": "r", "word": "completed", "by_webhook": True}
     assert Ended.from_event(event).run is None
+
+
+def test_a_run_has_its_article() -> None:
+    assert [kind.a_run for kind in KINDS.values()] == [
+        "a workflow run",
+        "an agent run",
+        "a query run",
+        "an export run",
+    ]

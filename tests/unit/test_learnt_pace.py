@@ -8,9 +8,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_nenoa.waiting.hub import Hub
-from airflow_provider_nenoa.waiting.kinds import RunKey
-from airflow_provider_nenoa.waiting.pace import (
+from airflow_provider_nenoa.pacing.pace import (
     LONGEST_INTERVAL,
     LONGEST_SURE_INTERVAL,
     REMEMBERED,
@@ -18,6 +16,8 @@ from airflow_provider_nenoa.waiting.pace import (
     Durations,
     interval,
 )
+from airflow_provider_nenoa.waiting.hub import Hub
+from airflow_provider_nenoa.waiting.kinds import RunKey
 from tests.support import virtual_time
 from tests.support.fake_vendor import FakeReceiver, FakeVendor, new_hub, vendors
 

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
+import airflow
 import pytest
 from airflow.sdk import Variable
+from hypothesis import given
+from hypothesis import strategies as st
 
-from airflow_provider_nenoa.operators.memory import Memory, Note, memory_of
+from airflow_provider_nenoa.operators import memory as memory_module
+from airflow_provider_nenoa.operators.memory import Memory, Note, cleared_since, memory_of
 from tests.support.task import StateStore, TaskInstance
 
 NOTE = Note("ref-1", 1_700_000_000.5, True)
@@ -76,18 +81,116 @@ def test_each_task_instance_has_its_own(remember: Callable[..., Memory], other: 
     assert remember().recall() == NOTE
 
 
-def test_a_finished_task_is_gone_on_with_by_a_retry_and_not_after_a_clear() -> None:
+def test_a_closed_note_says_which_try_closed_it() -> None:
     store = StateStore()
+    context: Any = {"ti": instance(max_tries=5, try_number=4), "task_state_store": store}
+    memory_of(context, durable=True).close(replace(NOTE, run_id="run-1"))
+    assert memory_of(context, durable=True).recall() == replace(NOTE, run_id="run-1", closed_in=5, closed_by=4)
 
-    def remember(max_tries: int) -> Memory:
-        context: Any = {"ti": instance(max_tries=max_tries), "task_state_store": store}
-        return memory_of(context, durable=True)
 
-    remember(2).close(replace(NOTE, run_id="run-1"))
-    # Airflow did not hear of the success: the worker was lost in that moment.
-    assert remember(2).recall() == replace(NOTE, run_id="run-1", closed_in=2)
-    # Clearing a task raises its max_tries.
-    assert remember(5).recall() is None
+# The try that closed the note and max_tries then; the try, max_tries and retries now; whether it was cleared meanwhile.
+CLOSED: list[tuple[tuple[int | None, int], tuple[int, int, int], bool | None]] = [
+    ((1, 2), (2, 2, 2), False),  # a retry: the worker died before Airflow heard of the success
+    ((1, 2), (2, 3, 2), True),  # cleared: 1 try + 2 retries
+    ((3, 2), (4, 5, 2), True),  # cleared after the last try
+    ((4, 5), (5, 5, 2), False),  # a retry after an earlier clear
+    ((4, 5), (5, 6, 2), True),
+    ((1, 0), (2, 1, 0), True),  # without retries, whoever runs again was cleared
+    ((1, 2), (2, 1, 0), True),  # retries lowered from 2 to 0, and cleared: 1 + 0
+    ((1, 2), (2, 2, 0), False),  # lowered, and not cleared: that would give 1
+    ((1, 2), (2, 2, 1), None),  # lowered by one: a clear gives 1 + 1, which is what it was
+    ((2, 2), (3, 2, 0), None),
+    ((1, 2), (2, 2, 5), False),  # raised, and not cleared: that would give 6
+    ((1, 2), (2, 6, 5), True),
+    ((1, 3), (2, 3, 1), False),  # lowered by two: a clear would have given 2
+    ((1, 3), (3, 3, 1), None),  # or 3, if one more try has died before it could leave a note
+    ((None, 2), (2, 2, 2), False),  # written by a version that did not note the try
+    ((None, 2), (2, 2, 1), None),
+    ((None, 2), (2, 3, 2), True),
+]
+
+
+@pytest.mark.parametrize(("then", "now", "cleared"), CLOSED)
+def test_whether_a_finished_task_was_cleared(
+    then: tuple[int | None, int], now: tuple[int, int, int], cleared: bool | None
+) -> None:
+    note = replace(NOTE, run_id="run-1", closed_by=then[0], closed_in=then[1])
+    assert cleared_since(note, try_number=now[0], max_tries=now[1], retries=now[2]) is cleared
+
+
+@given(st.data())
+def test_what_airflow_does_is_never_told_wrong(data: st.DataObject) -> None:
+    """As its scheduler and its clear count: tries go up by one, and a clear adds the task's retries to them."""
+    retries = data.draw(st.integers(0, 3))
+    tries, max_tries = 0, retries
+    lowered = False
+    for _ in range(data.draw(st.integers(1, 6))):
+        tries += 1
+        if tries > max_tries + 1:
+            max_tries = tries - 1 + retries  # only a clear lets it run again
+        if data.draw(st.booleans()):
+            retries, lowered = data.draw(st.integers(0, 3)), True
+    closed = replace(NOTE, run_id="r", closed_by=tries, closed_in=max_tries)
+    if data.draw(st.booleans()):
+        retries, lowered = data.draw(st.integers(0, 3)), True
+    told = cleared_since(closed, try_number=tries + 1, max_tries=max_tries, retries=retries)
+    assert told is not True, "a retry"
+    assert lowered or told is False
+    told = cleared_since(closed, try_number=tries + 1, max_tries=tries + retries, retries=retries)
+    assert told is not False, "a clear"
+    assert lowered or told is True
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_note_of_another_version(variables: dict[str, str], store: bool) -> None:
+    old = {"ref": "ref-1", "started_at": 1.5, "told": True, "run_id": "r", "given_up": False, "closed_in": None}
+    for value in (old, {**old, "from_tomorrow": [1]}, {"ref": "ref-1", "started_at": 1.5, "told": True, "run_id": "r"}):
+        states = StateStore()
+        context: Any = {"ti": instance(), **({"task_state_store": states} if store else {})}
+        memory = memory_of(context, durable=True)
+        memory.write(NOTE)
+        (written,) = states or variables
+        (states if store else variables)[written] = value if store else json.dumps(value)
+        assert memory.recall() == Note("ref-1", 1.5, True, "r")
+
+
+def test_where_a_clear_discards_state_an_open_run_outlives_it(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_module, "clear_discards_state", lambda: True)
+    store = StateStore()
+    context: Any = {"ti": instance(), "task_state_store": store}
+    memory = memory_of(context, durable=True)
+    memory.write(NOTE)
+    store.clear()  # as a clear does
+    assert memory.recall() == NOTE
+    memory.close(NOTE)
+    assert variables == {}, "nobody would tidy it up"
+    assert memory.recall() == replace(NOTE, closed_in=2, closed_by=1), "a retry gets the result"
+    store.clear()
+    assert memory.recall() is None
+    memory.write(NOTE)
+    memory.forget()
+    assert memory.recall() is None
+    assert store == variables == {}
+    store.set("nenoa_run", asdict(NOTE))  # an Airflow that was upgraded meanwhile
+    assert memory.recall() == NOTE
+
+
+@pytest.mark.parametrize(
+    ("version", "discards"),
+    [
+        ("3.0.6", False),
+        ("3.3.2", False),
+        ("3.3.10rc1", False),
+        ("3.4.0.dev0", True),
+        ("3.10.0", True),
+        ("4.0.0b1", True),
+    ],
+)
+def test_which_airflow_discards_state(monkeypatch: pytest.MonkeyPatch, version: str, discards: bool) -> None:
+    monkeypatch.setattr(airflow, "__version__", version)
+    assert memory_module.clear_discards_state() is discards
 
 
 def test_a_variable_does_not_stay_when_the_task_is_finished(variables: dict[str, str]) -> None:

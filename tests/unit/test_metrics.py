@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_nenoa import airflow_internals, metrics
 from airflow_provider_nenoa.exceptions import RateLimited
-from airflow_provider_nenoa.waiting.hub import REPORT_INTERVAL
+from airflow_provider_nenoa.waiting.channel import REPORT_INTERVAL
 from airflow_provider_nenoa.waiting.kinds import RunKey
 from tests.support import virtual_time
 from tests.support.fake_vendor import FakeReceiver, FakeVendor, new_hub, vendors

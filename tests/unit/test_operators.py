@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import datetime as dt
+import json
+import re
+import time
+from collections import UserDict
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import jinja2
 import pytest
@@ -12,7 +21,14 @@ from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_nenoa import compat
 from airflow_provider_nenoa.emulator import Emulator
-from airflow_provider_nenoa.exceptions import AirflowFailException, InvalidArgument, InvalidConnection, RunTimeout
+from airflow_provider_nenoa.exceptions import (
+    AirflowFailException,
+    InvalidArgument,
+    InvalidConnection,
+    NenoaError,
+    RunTimeout,
+)
+from airflow_provider_nenoa.hooks.base import VendorHook
 from airflow_provider_nenoa.operators.base import RunOperator, positive_seconds
 from airflow_provider_nenoa.operators.nenai import NenAIRunWorkflowOperator
 from airflow_provider_nenoa.operators.openanalyst import (
@@ -59,6 +75,7 @@ def workflow(**options: Any) -> NenAIRunWorkflowOperator:
             for value in (0, -1, "15", True, None, float("nan"), float("inf"), timedelta(0), timedelta(seconds=-1))
         ),
         ("on_lost_start", "maybe"),
+        ("on_changed_arguments", "ask"),
     ],
 )
 def test_an_argument_that_makes_no_sense(make: Callable[..., RunOperator], argument: str, value: Any) -> None:
@@ -76,22 +93,36 @@ BAD: list[tuple[Callable[..., RunOperator], dict[str, Any], str]] = [
     (agent, {"agent_id": ""}, "'agent_id' must be a non-empty string"),
     (agent, {"agent_id": None}, "'agent_id' must be a non-empty string, not None"),
     (agent, {"task_prompt": "  "}, "'task_prompt' must be a non-empty string"),
-    (agent, {"task_prompt": 7}, "'task_prompt' must be a non-empty string, not 7"),
+    (agent, {"task_prompt": True}, "'task_prompt' must be a non-empty string, not True"),
+    (agent, {"task_prompt": ["7"]}, "'task_prompt' must be a non-empty string"),
     (agent, {"context": "{not JSON"}, "'context' is not JSON: .*Nothing was sent"),
     (agent, {"context": "[" * 100_000}, "'context' is not JSON"),
-    (agent, {"context": "[1, 2]"}, "'context' must be a dict that can be sent as JSON: it is a list"),
-    (agent, {"context": []}, "'context' must be a dict that can be sent as JSON: it is a list"),
-    (agent, {"context": 0}, "'context' must be a dict that can be sent as JSON: it is a int"),
-    (agent, {"context": {"when": object()}}, "Object of type object is not JSON serializable"),
-    (agent, {"context": '{"x": NaN}'}, "'context' must be a dict that can be sent as JSON: Out of range"),
+    (agent, {"context": "[1, 2]"}, "'context' must be a dict that can be sent as JSON.* it is a list"),
+    (agent, {"context": []}, "'context' must be a dict that can be sent as JSON.* it is a list"),
+    (agent, {"context": 0}, "'context' must be a dict that can be sent as JSON.* it is a int"),
+    (agent, {"context": {"when": object()}}, r"context\['when'\] is of the class object, for which JSON has nothing"),
+    (agent, {"context": '{"x": NaN}'}, r"context\['x'\] is nan, for which JSON has no number"),
     (query, {"dataset_id": ""}, "'dataset_id' must be a non-empty string"),
     (query, {"query": "\n"}, "'query' must be a non-empty string"),
     (query, {"query": None}, "'query' must be a non-empty string"),
+    (query, {"question": "How much?"}, "either 'query' or 'question', not both"),
+    (query, {"query": None, "question": "How much?"}, "form 'api' knows no 'question'.*'api_form' to 'server'"),
+    (query, {"query": None, "question": "?", "parameters": {"a": 1}}, "'parameters' are for SQL"),
+    (query, {"query_timeout": 5}, "form 'api' knows no 'query_timeout'.*'api_form' to 'server'"),
+    (query, {"extra_body": {"query": "other"}}, "'extra_body' cannot have 'query'"),
+    (agent, {"dataset_ids": ["d"]}, "form 'api' knows no 'dataset_ids'.*'api_form' to 'server'"),
+    (agent, {"model": "m"}, "form 'api' knows no 'model'"),
+    (agent, {"max_steps": 3}, "form 'api' knows no 'max_steps'"),
+    (agent, {"extra_body": {"task": "other"}}, "'extra_body' cannot have 'task'"),
+    (agent, {"extra_body": "{not JSON"}, "'extra_body' is not JSON"),
+    (agent, {"extra_body": [1]}, "'extra_body' must be a dict"),
+    (workflow, {"extra_body": {"workflow_id": WORKFLOW}}, "'extra_body' cannot have 'workflow_id'"),
+    (workflow, {"extra_body": {"a": object()}}, "'extra_body' cannot be sent as JSON"),
     (workflow, {"workflow_id": ""}, "'workflow_id' must be a non-empty string"),
     (workflow, {"workflow_id": "mine"}, "'workflow_id' must be a UUID, not 'mine'"),
-    (workflow, {"workflow_params": "text"}, "'workflow_params' must be a dict"),
-    (workflow, {"workflow_params": {"a": {1}}}, "'workflow_params' must be a dict"),
-    (workflow, {"secure_workflow_params": {"pin": 1234}}, "'secure_workflow_params' must be a dict"),
+    (workflow, {"workflow_params": "text"}, "'workflow_params' is not JSON.*It must be a dict"),
+    (workflow, {"workflow_params": {"a": {1}}}, r"workflow_params\['a'\] is of the class set"),
+    (workflow, {"secure_workflow_params": {"pin": ["1234"]}}, "'secure_workflow_params' must be a dict"),
     (workflow, {"secure_workflow_params": ["pin"]}, "'secure_workflow_params' must be a dict"),
 ]
 
@@ -177,6 +208,59 @@ def test_a_context(emulator: Emulator, openanalyst: str, given: Any, sent: Any) 
     Task(lambda: agent(context=given, wait_for_completion=False), StateStore()).attempt()
     (start,) = emulator.control.requests()
     assert start["body"].get("context") == sent
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        agent,
+        lambda **options: agent(**options | {"extra_body": '{"tomorrow": [1]}'}),
+        lambda **options: query(dataset_id="ds_abc123", query="SELECT 1 AS one", **options),
+        workflow,
+    ],
+    ids=["agent", "text", "query", "workflow"],
+)
+def test_what_the_vendor_takes_tomorrow(
+    emulator: Emulator, openanalyst: str, nenai: str, make: Callable[..., RunOperator]
+) -> None:
+    task = Task(lambda: make(extra_body={"tomorrow": [1]}, wait_for_completion=False), StateStore())
+    emulator.control.settings(query={"seconds": None})
+    task.attempt()
+    (start,) = emulator.control.requests()
+    assert start["body"]["tomorrow"] == [1]
+
+
+class Lazily(Sequence[Any]):
+    """What an upstream mapped task's output is: each item is fetched when it is read."""
+
+    def __init__(self, *items: Any) -> None:
+        self.items, self.reads = items, 0
+
+    def __getitem__(self, index: Any) -> Any:
+        self.reads += 1
+        return self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def test_upstream_values_are_sent_as_they_come(emulator: Emulator, openanalyst: str, nenai: str) -> None:
+    answers = Lazily({"on": dt.date(2024, 1, 31), "cost": Decimal("1.50")}, UserDict(id=UUID(int=7)))
+    sent = {"answers": [{"on": "2024-01-31", "cost": 1.5}, {"id": str(UUID(int=7))}]}
+    Task(lambda: agent(context={"answers": answers}, wait_for_completion=False), StateStore()).attempt()
+    reads = answers.reads
+    Task(lambda: workflow(workflow_params=UserDict(answers=answers), wait_for_completion=False), StateStore()).attempt()
+    Task(lambda: workflow(workflow_params=json.dumps(sent), wait_for_completion=False), StateStore()).attempt()
+    bodies = [request["body"] for request in emulator.control.requests()]
+    assert bodies[0]["context"] == bodies[1]["workflow_params"] == bodies[2]["workflow_params"] == sent
+    assert reads <= 3, "each is fetched once, and one more read ends the iteration"
+
+
+def test_a_number_is_a_text_where_a_text_is_wanted(emulator: Emulator, openanalyst: str) -> None:
+    """With render_template_as_native_obj, '{{ 7 }}' comes as 7."""
+    Task(lambda: agent(agent_id=7, task_prompt=1.5, wait_for_completion=False), StateStore()).attempt()
+    (start,) = emulator.control.requests()
+    assert (start["body"]["agent_id"], start["body"]["task"]) == ("7", "1.5")
 
 
 def test_deferrable_is_what_airflow_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,6 +381,256 @@ def test_airflow_itself_ends_the_wait(emulator: Emulator, openanalyst: str) -> N
     (run,) = emulator.control.runs()
     with pytest.raises(RunTimeout, match=rf"agent run {run['id']} goes on; the next attempt .* a triggerer runs"):
         agent(deferrable=True).resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+
+
+def test_a_deferred_task_says_how_the_end_will_be_noticed(
+    emulator: Emulator, openanalyst: str, nenai: str, connect: Callable[..., str], logged: Logged, monkeypatch: Any
+) -> None:
+    deferred_by(agent(deferrable=True, poll_interval=5, timeout=3600), Task(agent, StateStore()).context)
+    until = r"until 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\+00:00\."
+    asks = r"by asking OpenAnalyst every 5 to 150 s, within its rate limit, on connection 'my_openanalyst', "
+    assert re.search(asks + until, logged.text)
+    monkeypatch.setenv("AIRFLOW__NENOA__WEBHOOK_BASE_URL", "https://airflow.example.com/nenoa")
+    monkeypatch.setattr("airflow_provider_nenoa.webhooks.client.ReceiverClient.check", lambda self: None)
+    connect("openanalyst", emulator.openanalyst_url, extra={"webhook_secret": "s"})
+    logged.clear()
+    deferred_by(agent(deferrable=True), Task(agent, StateStore()).context)
+    told = (
+        r"by OpenAnalyst's webhook at https://airflow\.example\.com/nenoa/webhooks/my_openanalyst or by asking "
+        r"OpenAnalyst every 10 minutes, should that get lost, on connection 'my_openanalyst', "
+    )
+    assert re.search(told + until, logged.text)
+    assert "ref=" not in "".join(line for line in logged.text.splitlines() if "noticed" in line)
+
+
+# What a clear means
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize(
+    ("retries", "cleared", "again"),
+    [
+        (2, False, False),  # the worker died before Airflow heard of the success
+        (2, True, True),
+        (1, True, True),  # lowered meanwhile: the clear sets max_tries to what it was
+        (0, True, True),
+        (5, True, True),
+        (5, False, False),
+    ],
+)
+def test_a_finished_task_that_runs_again(
+    emulator: Emulator, openanalyst: str, retries: int, cleared: bool, again: bool, wait: bool
+) -> None:
+    emulator.control.settings(agent={"seconds": 0.01})
+    options: dict[str, Any] = {"wait_for_completion": wait, "poll_interval": 0.02, "retries": 2}
+    task = Task(lambda: agent(**options), StateStore())
+    task.attempt()
+    while not emulator.control.runs()[0]["ended"]:
+        time.sleep(0.01)
+    options["retries"] = retries
+    if cleared:
+        task.ti.max_tries = task.ti.try_number + retries
+    task.retry()
+    assert len(emulator.control.runs()) == (2 if again else 1)
+
+
+def test_where_nothing_can_be_told_an_open_run_is_not_started_twice(emulator: Emulator, openanalyst: str) -> None:
+    """One that nobody waits for: retries went from 2 to 1, and max_tries is 2, before and after a clear."""
+    for ended in (False, True):
+        task = Task(lambda: agent(wait_for_completion=False, retries=1), StateStore())
+        run_id = task.attempt()
+        if ended:
+            emulator.control.finish(run_id)
+        assert (task.retry() == run_id) is not ended
+
+
+OPEN: list[tuple[Callable[..., RunOperator], dict[str, Any], dict[str, Any], str]] = [
+    (agent, {"task_prompt": "old"}, {"task_prompt": "new"}, "task_prompt"),
+    (agent, {"context": {"a": 1, "b": [2]}}, {"context": {"a": 1, "b": [3]}}, "context['b']"),
+    (query, {"query": "SELECT 1 AS one"}, {"query": "SELECT 1 AS two"}, "query"),
+    (workflow, {"workflow_params": {"url": "a"}}, {"workflow_params": {"url": "b"}}, "workflow_params['url']"),
+    (
+        workflow,
+        {"secure_workflow_params": {"pin": "hunter22"}},
+        {"secure_workflow_params": {"pin": "hunter23"}},
+        "secure_workflow_params['pin']",
+    ),
+]
+
+
+@pytest.mark.parametrize("choice", ["adopt", "restart", "the same"])
+@pytest.mark.parametrize(("make", "then", "now", "name"), OPEN, ids=[each[3] for each in OPEN])
+def test_an_open_run_of_other_arguments(
+    emulator: Emulator,
+    openanalyst: str,
+    nenai: str,
+    logged: Logged,
+    make: Callable[..., RunOperator],
+    then: dict[str, Any],
+    now: dict[str, Any],
+    name: str,
+    choice: Any,
+) -> None:
+    emulator.control.settings(query={"seconds": None}, secure_params_header="x-api-key")
+    options: dict[str, Any] = {"dataset_id": "ds_abc123"} if make is query else {}
+    options |= {"poll_interval": 0.02, "timeout": 0.1, **then}
+    task = Task(lambda: make(**options), StateStore())
+    with pytest.raises(RunTimeout):
+        task.attempt()
+    (old,) = emulator.control.runs()
+    logged.clear()
+    if choice != "the same":
+        options |= {"on_changed_arguments": choice, **now}
+    with pytest.raises(RunTimeout):
+        task.clear()
+    assert len(emulator.control.runs()) == (2 if choice == "restart" else 1)
+    warned = f"run {old['id']}" in logged.text and "was asked for something else" in logged.text
+    assert warned == (choice != "the same")
+    assert (f"({name})" in logged.text) == (choice != "the same")
+    assert "hunter" not in logged.text + json.dumps(task.store)
+
+
+def test_a_run_on_another_connection_is_not_gone_on_with(
+    emulator: Emulator, openanalyst: str, connect: Callable[..., str], logged: Logged
+) -> None:
+    other = connect("openanalyst", emulator.openanalyst_url, conn_id="other")
+    options: dict[str, Any] = {"poll_interval": 0.02, "timeout": 0.1}
+    task = Task(lambda: agent(**options), StateStore())
+    with pytest.raises(RunTimeout):
+        task.attempt()
+    options["openanalyst_conn_id"] = other
+    with pytest.raises(RunTimeout):
+        task.retry()
+    assert len(emulator.control.runs()) == 2
+    assert "is on connection 'my_openanalyst'. Starting anew on this one." in logged.text
+
+
+def test_a_note_without_arguments_is_gone_on_with(emulator: Emulator, openanalyst: str, logged: Logged) -> None:
+    task = Task(lambda: agent(poll_interval=0.02, timeout=0.1), StateStore())
+    with pytest.raises(RunTimeout):
+        task.attempt()
+    (key,) = task.store or ()
+    task.store[key] = {name: task.store[key][name] for name in ("ref", "started_at", "told", "run_id")}  # type: ignore[index]
+    with pytest.raises(RunTimeout):
+        task.retry()
+    assert len(emulator.control.runs()) == 1
+    assert "something else" not in logged.text
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("entry", ["execute", "resume_execution", "execute_complete", "execute_found"])
+def test_secrets_are_masked_in_every_process_of_the_task(
+    emulator: Emulator, nenai: str, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    masked: list[Any] = []
+    monkeypatch.setattr(compat, "mask_secret", masked.append)
+    operator = workflow(secure_workflow_params={"pin": "{{ pin }}", "word": 'say "ä"'}, deferrable=True)
+    context: Any = {**Task(lambda: operator, StateStore()).context, "pin": "hunter22"}
+    event = {"run_id": "r", "ref": "x", "told": False, "started_at": 0.0, "error": "e", "permanent": 0, "not_found": 0}
+    lost = {"ref": "x", "started_at": 0.0, "told": False}
+    entries: dict[str, Callable[[], Any]] = {
+        "execute": lambda: operator.execute(context),
+        "resume_execution": lambda: operator.resume_execution("execute_complete", {"event": event}, context),
+        "execute_complete": lambda: operator.execute_complete(context, event),
+        "execute_found": lambda: operator.execute_found(context, event, lost, False),
+    }
+    emulator.control.fault("status", method="POST", status=422)
+    with pytest.raises(NenoaError):
+        entries[entry]()
+    assert {"hunter22", 'say "ä"', 'say \\"\\u00e4\\"', 'say \\"ä\\"', "say%20%22%C3%A4%22"} <= set(masked)
+    assert "{{ pin }}" not in masked
+
+
+def test_a_secret_is_rendered_once(emulator: Emulator, nenai: str) -> None:
+    """What is in a secret is no template."""
+    operator = workflow(secure_workflow_params={"pin": "{{ pin }}"})
+    operator.prepare({"pin": "{{ pin }}x"})  # type: ignore[arg-type,typeddict-unknown-key]
+    operator.prepare({"pin": "y"})  # type: ignore[arg-type,typeddict-unknown-key]
+    assert operator.secure_workflow_params == {"pin": "{{ pin }}x"}
+
+
+# Files with SQL
+
+
+def test_only_query_names_a_file(tmp_path: Path, emulator: Emulator, openanalyst: str) -> None:
+    (tmp_path / "q.sql").write_text("SELECT :name AS name, '{{ x }}' AS x")
+    with DAG("d", schedule=None, template_searchpath=str(tmp_path)) as dag:
+        operator = query(
+            query="q.sql", dataset_id="my.sql", parameters={"name": "report.sql"}, extra_body={"a": ["b.sql"]}
+        )
+    for resolve in (False, True):
+        again = copy.deepcopy(operator)
+        if resolve:
+            again.resolve_template_files()
+        again.render_template_fields({"x": "X"}, dag.get_template_env())  # type: ignore[typeddict-unknown-key]
+        assert again.query == "SELECT :name AS name, 'X' AS x"
+        assert again.dataset_id == "my.sql"
+        assert again.parameters == {"name": "report.sql"}
+        assert again.extra_body == {"a": ["b.sql"]}
+        assert again.template_ext == (".sql",)
+
+
+def test_parameters_may_be_the_text_of_an_object(emulator: Emulator, openanalyst: str) -> None:
+    options = {"dataset_id": "ds_abc123", "query": "SELECT :one AS one", "wait_for_completion": False}
+    for parameters in ({"one": 1}, UserDict(one=1), '{"one": 1}'):
+        Task(lambda given=parameters: query(parameters=given, **options), StateStore()).attempt()
+    assert {start["body"]["query"] for start in emulator.control.requests()} == {"SELECT 1 AS one"}
+
+
+# Queries that are answered at once
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("named", [True, False], ids=["with an id", "without an id"])
+def test_a_query_that_is_answered_at_once_and_that_nobody_waits_for(
+    emulator: Emulator, openanalyst: str, named: bool, deferrable: bool
+) -> None:
+    """With an id, whoever waits for it gets the rows; without one, they would be lost."""
+    emulator.control.settings(query={"seconds": 0})
+    if not named:
+        emulator.control.fault("missing_id")
+    options = {"dataset_id": "ds_abc123", "query": "SELECT 1 AS one"}
+    task = Task(lambda: query(wait_for_completion=False, deferrable=deferrable, **options), StateStore())
+    result = task.attempt()
+    (run,) = emulator.control.runs()
+    if named:
+        assert result == run["id"]
+        assert task.ti.xcoms == {"query_id": run["id"]}
+    else:
+        assert result == {"columns": ["one"], "row_count": 1, "rows": [{"one": 1}]}
+        assert task.ti.xcoms == {}
+        assert task.store == {}
+
+
+# Time-outs
+
+
+@pytest.mark.parametrize(("word", "known"), [("running", True), ("Queued", True), ("", True), ("simmering", False)])
+def test_a_time_out_says_whether_it_knows_the_word(
+    emulator: Emulator, openanalyst: str, word: str, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.control.settings(agent={"seconds": None})
+    task = Task(lambda: agent(deferrable=True), StateStore())
+    deferred = deferred_by(agent(deferrable=True), task.context)
+    emulator.control.fault("status", method="GET", status=503, times=None)
+    (run,) = emulator.control.runs()
+    event = {"run_id": run["id"], "ref": None, "told": False, "started_at": 0.0, "timeout": word}
+    monkeypatch.setattr(VendorHook.__init__, "__kwdefaults__", {**VendorHook.__init__.__kwdefaults__, "retry_for": 0.0})
+    with pytest.raises(RunTimeout) as caught:
+        agent(deferrable=True).resume_execution("execute_complete", {"event": event, **deferred.kwargs}, task.context)
+    said = str(caught.value)
+    assert ("which is no word we know" in said) == (not known)
+    assert (f"its last known status is '{word}'" if word else "nothing was heard of its status") in said
+
+
+@pytest.mark.parametrize("value", ["1h", "3600", None])
+def test_what_a_time_may_be_is_said(value: Any) -> None:
+    with pytest.raises(
+        InvalidArgument, match=r"a number of seconds or a timedelta, and more than 0.*timedelta\(hours=1\)"
+    ):
+        agent(timeout=value)
 
 
 # Lists, ready for `.expand()`

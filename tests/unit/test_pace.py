@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_nenoa.waiting.pace import LONGEST_INTERVAL, interval
+from airflow_provider_nenoa.pacing.pace import LONGEST_INTERVAL, interval
 
 AGES = st.floats(-1e6, 1e9)
 SHORTEST = st.floats(0.001, 1e6)

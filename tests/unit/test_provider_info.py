@@ -1,22 +1,27 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import Distribution, entry_points
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import airflow
 import jsonschema
 import pytest
 from airflow.configuration import conf
 from airflow.providers_manager import ProvidersManager
+from airflow.sdk import task
 
 from airflow_provider_nenoa.get_provider_info import connection_type, get_provider_info
 from airflow_provider_nenoa.hooks.base import VendorHook
 from airflow_provider_nenoa.hooks.nenai import NenAIHook
 from airflow_provider_nenoa.hooks.openanalyst import PLANS, OpenAnalystHook
+from airflow_provider_nenoa.hooks.openanalyst_sql import OpenAnalystSqlHook
 
 # Not by an import: Airflow 3.2 puts a mock in its place.
 HAS_WTFORMS = any(Distribution.discover(name="wtforms"))
@@ -58,13 +63,16 @@ def paths(value: Any) -> Iterator[str]:
 
 def test_everything_that_is_named_exists(info: dict[str, Any]) -> None:
     named = list(paths(info))
+    functions = {each["class-name"] for each in info["task-decorators"]}
+    functions |= {path for each in info["asset-uris"] for path in paths(each)}
     assert len(named) > 10
     for path in named:
         try:
             import_module(path)
         except ModuleNotFoundError:
             module, _, name = path.rpartition(".")
-            assert isinstance(getattr(import_module(module), name), type), path
+            found = getattr(import_module(module), name)
+            assert isfunction(found) if path in functions else isinstance(found, type), path
 
 
 def test_every_module_with_operators_sensors_triggers_and_hooks_is_named(info: dict[str, Any]) -> None:
@@ -92,15 +100,17 @@ def test_airflow_finds_the_connection_type(manager: ProvidersManager, conn_type:
 
 
 EXTRA = {
-    "nenai": {"webhook_secret", "run_status_path", "timeout"},
-    "openanalyst": {"webhook_secret", "plan", "requests_per_minute", "requests_per_day", "timeout"},
+    "nenai": {"webhook_secret", "webhook_secret_previous", "run_status_path", "timeout"},
+    "openanalyst": {
+        *("webhook_secret", "webhook_secret_previous"),
+        *("plan", "requests_per_minute", "requests_per_day", "timeout"),
+    },
 }
 
 
 @pytest.mark.parametrize("conn_type", HOOKS)
+@pytest.mark.needs("forms_by_metadata")
 def test_the_connection_form(conn_type: str) -> None:
-    if not hasattr(ProvidersManager, "_load_ui_metadata"):
-        pytest.skip("Airflow before 3.2 makes the form from the hook's widgets, by wtforms")
     from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
 
     (form,) = (form for form in HookMetaService.hook_meta_data() if form.connection_type == conn_type)
@@ -108,7 +118,7 @@ def test_the_connection_form(conn_type: str) -> None:
     assert form.hook_name == HOOKS[conn_type].hook_name
     assert (standard.host.title, standard.host.placeholder) == ("Base URL", HOOKS[conn_type].default_host)
     assert (standard.password.title, standard.password.hidden) == ("API key", False)
-    assert standard.port.hidden
+    assert (standard.port.hidden, standard.port.placeholder) == (False, "443: Airflow's Test button needs it")
     assert standard.login.hidden
     assert standard.url_schema.hidden
     assert set(extra) >= EXTRA[conn_type]
@@ -125,12 +135,18 @@ def test_every_field_explains_itself(conn_type: str) -> None:
     for name, field in fields.items():
         assert field["label"], name
         assert field["description"].endswith("."), name
-    assert fields["webhook_secret"]["schema"]["format"] == "password"
+    for name in ("webhook_secret", "webhook_secret_previous"):
+        assert fields[name]["schema"]["format"] == "password"
 
 
 def test_the_form_offers_the_plans_that_are_known() -> None:
     schema = connection_type("openanalyst")["conn-fields"]["plan"]["schema"]
     assert [plan for plan in schema["enum"] if plan] == [*PLANS, "enterprise"]
+
+
+@pytest.mark.parametrize("hook", [*HOOKS.values(), OpenAnalystSqlHook], ids=lambda hook: hook.__name__)
+def test_older_airflows_find_the_form_in_the_class_itself(hook: type) -> None:
+    assert {"get_connection_form_widgets", "get_ui_field_behaviour"} <= set(hook.__dict__)
 
 
 @pytest.mark.parametrize("conn_type", HOOKS)
@@ -148,7 +164,7 @@ def test_the_form_of_older_airflows(conn_type: str) -> None:
     assert form.timeout.type == "IntegerField"
     assert form.timeout.label.text == "Timeout (seconds)"
     assert form.webhook_secret.description
-    assert hook.get_ui_field_behaviour()["hidden_fields"] == ["schema", "login", "port"]
+    assert hook.get_ui_field_behaviour()["hidden_fields"] == ["schema", "login"]
 
 
 @pytest.mark.parametrize("hook", HOOKS.values())
@@ -168,3 +184,20 @@ def test_airflow_knows_the_configuration() -> None:
 
 def test_airflow_finds_the_links(manager: ProvidersManager) -> None:
     assert "airflow_provider_nenoa.links.nenai.NenAIRunLink" in manager.extra_links_class_names
+
+
+def test_the_guides_are_pages_of_ours_and_the_logo_is_in_the_package(info: dict[str, Any]) -> None:
+    root = Path(import_module("airflow_provider_nenoa").__file__ or "").parents[1]
+    urls = tomllib.loads((root / "pyproject.toml").read_text())["project"]["urls"]
+    for integration in info["integrations"]:
+        for guide in integration["how-to-guide"]:
+            page = guide.removeprefix(urls["Documentation"] + "/page/").removesuffix(".html")
+            assert (root / "docs" / f"{page}.md").exists(), guide
+        assert ElementTree.parse(root / integration["logo"]).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_airflow_finds_decorators_and_notifiers(manager: ProvidersManager, info: dict[str, Any]) -> None:
+    for each in info["task-decorators"]:
+        module, _, name = each["class-name"].rpartition(".")
+        assert getattr(task, each["name"]) is getattr(import_module(module), name)
+    assert set(info["notifications"]) <= set(manager.notification)

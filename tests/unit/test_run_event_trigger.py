@@ -5,17 +5,23 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidConnection, ReceiverUnavailable
-from airflow_provider_nenoa.runs import status_of
+from airflow_provider_nenoa.runs import RunStatus, status_of
 from airflow_provider_nenoa.triggers.events import CURSOR, RunEventTrigger
-from airflow_provider_nenoa.waiting import hub
+from airflow_provider_nenoa.waiting import channel
 from airflow_provider_nenoa.webhooks import client
 from airflow_provider_nenoa.webhooks.records import Events, RunSummary
 from tests.unit.conftest import WEBHOOK_SECRET, Logged
+
+try:
+    from airflow.triggers.shared_stream import SharedStreamManager
+except ImportError:  # Airflow 3.0 to 3.2
+    SharedStreamManager = None  # type: ignore[assignment,misc]
 
 
 class Receiver:
@@ -25,17 +31,17 @@ class Receiver:
         self.log: list[RunSummary] = []
         self.trouble: list[Exception] = []
         self.opened: list[tuple[str, str]] = []
+        self.bodies: dict[int, Any] = {}
         self._changed = threading.Condition()
 
     def __call__(self, conn_id: str, secret: str, **kwargs: Any) -> Receiver:
         self.opened.append((conn_id, secret))
         return self
 
-    def deliver(self, run_id: str, word: str) -> None:
+    def deliver(self, run_id: str | None, word: str, **named: Any) -> None:
         with self._changed:
-            status = status_of(word)
-            assert status is not None
-            self.log.append(RunSummary(run_id, None, status, word, len(self.log) + 1, 1, 0.0))
+            status = status_of(word) or RunStatus.RUNNING
+            self.log.append(RunSummary(run_id, None, status, word, len(self.log) + 1, 1, 0.0, **named))
             self._changed.notify_all()
 
     def events(self, after: int | None = None, wait: float = 0.0) -> Events:
@@ -47,13 +53,26 @@ class Receiver:
             self._changed.wait_for(lambda: len(self.log) > after, min(wait, 0.05))
             return Events(len(self.log), self.log[after:], more=False)
 
+    def event(self, number: int) -> SimpleNamespace | None:
+        return SimpleNamespace(payload=body) if (body := self.bodies[number]) is not None else None
+
+
+class State(dict[str, Any]):
+    """The state store of an asset."""
+
+    async def aget(self, key: str) -> Any:
+        return self.get(key)
+
+    async def aset(self, key: str, value: Any) -> None:
+        self[key] = value
+
 
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch, connect: Callable[..., str]) -> Receiver:
     connect("openanalyst", extra={"webhook_secret": WEBHOOK_SECRET})
     receiver = Receiver()
     monkeypatch.setattr(client, "ReceiverClient", receiver)
-    monkeypatch.setattr(hub, "back_off", lambda failures: asyncio.sleep(0.01))
+    monkeypatch.setattr(channel, "back_off", lambda failures: asyncio.sleep(0.01))
     return receiver
 
 
@@ -78,7 +97,10 @@ async def test_it_fires_for_each_end_from_now_on(receiver: Receiver) -> None:
     coming = await started(receiver, events)
     for run_id, word in (("a", "processing"), ("b", "failed"), ("c", "Completed"), ("a", "success")):
         receiver.deliver(run_id, word)
-    assert await coming == [{"conn_id": "my_openanalyst", "run_id": "c", "status": "success", "word": "Completed"}]
+    names = {"kind": None, "event": None, "id": 0}
+    assert await coming == [
+        {"conn_id": "my_openanalyst", "run_id": "c", "status": "success", "word": "Completed", **names}
+    ]
     assert (await first(events, 1))[0]["run_id"] == "a"
     assert receiver.opened == [("my_openanalyst", WEBHOOK_SECRET)]
     await events.aclose()
@@ -93,14 +115,35 @@ async def test_it_fires_for_the_ends_that_were_asked_for(receiver: Receiver) -> 
     await events.aclose()
 
 
+async def test_it_fires_for_events_by_their_names(receiver: Receiver) -> None:
+    events = RunEventTrigger("my_openanalyst", events=["alert_triggered", "export.ready"]).run()
+    coming = await started(receiver, events)
+    receiver.deliver("a", "success")
+    receiver.deliver(None, "completed", event="report.completed")
+    receiver.deliver(None, "", event="alert_triggered", id=7)
+    receiver.deliver("e", "ready", event="export.ready", kind="export")
+    alert, export = [*await coming, *await first(events, 1)]
+    assert (alert["run_id"], alert["event"], alert["id"], alert["status"]) == (None, "alert_triggered", 7, "running")
+    assert (export["run_id"], export["kind"], export["status"]) == ("e", "export", "success")
+    await events.aclose()
+
+
+async def test_an_event_that_is_about_no_run_is_no_end_of_one(receiver: Receiver) -> None:
+    events = RunEventTrigger("my_openanalyst").run()
+    coming = await started(receiver, events)
+    receiver.deliver(None, "completed", event="report.completed")
+    receiver.deliver("a", "success")
+    assert (await coming)[0]["run_id"] == "a"
+    await events.aclose()
+
+
+@pytest.mark.parametrize("events", ["alert_triggered", [""], [7]])
+def test_events_that_make_no_sense(events: Any) -> None:
+    with pytest.raises(InvalidArgument, match="'events' must be a list of names"):
+        RunEventTrigger("c", events=events)
+
+
 async def test_what_ended_while_no_triggerer_ran_fires_later(receiver: Receiver) -> None:
-    class State(dict[str, Any]):
-        async def aget(self, key: str) -> Any:
-            return self.get(key)
-
-        async def aset(self, key: str, value: Any) -> None:
-            self[key] = value
-
     state = State({CURSOR: 1})
     receiver.deliver("seen", "success")
     receiver.deliver("missed", "success")
@@ -143,7 +186,7 @@ async def test_a_connection_that_cannot_be_read_for_a_while(
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
     receiver.deliver("a", "success")
-    assert (await coming)[0] == {"conn_id": "later", "run_id": "a", "status": "success", "word": "success"}
+    assert (await coming)[0]["conn_id"] == "later"
     assert logged.text.count("Connection 'later' could not be read") == 1
     await events.aclose()
 
@@ -169,8 +212,152 @@ def test_ends_that_make_no_sense(statuses: Any) -> None:
 
 
 def test_another_triggerer_goes_on_with_the_same() -> None:
-    trigger = RunEventTrigger("c", ("failed",))
+    trigger = RunEventTrigger("c", ("failed",), ("alert_triggered",))
     class_path, arguments = json.loads(json.dumps(trigger.serialize()))
     module, _, name = class_path.rpartition(".")
     again = getattr(import_module(module), name)(**arguments)
     assert again.serialize() == trigger.serialize()
+
+
+# --- which events
+
+
+async def test_events_of_one_workflow_or_agent_and_of_one_kind(receiver: Receiver) -> None:
+    for number, (kind, payload) in enumerate(
+        [
+            ("agent", {"agent_id": "b"}),
+            ("query", {"agent_id": "a"}),
+            ("agent", {"data": {"agentId": "a"}}),
+            ("agent", {"agent_id": "a"}),
+        ]
+    ):
+        receiver.deliver(f"r{number}", "success", id=number, kind=kind)
+        receiver.bodies[number] = payload
+    trigger = RunEventTrigger("my_openanalyst", kinds=["agent"], agent_id="a")
+    trigger.asset_state_store = State({CURSOR: 0})  # type: ignore[assignment]
+    events = trigger.run()
+    assert [event["run_id"] for event in await first(events, 2)] == ["r2", "r3"]
+    await events.aclose()
+    events = RunEventTrigger("my_openanalyst", workflow_id="w").run()
+    coming = await started(receiver, events)
+    for number, body in ((10, "not an object"), (11, {"workflow_id": 5}), (12, None), (13, {"workflow_id": "w"})):
+        receiver.bodies[number] = body
+        receiver.deliver(f"r{number}", "success", id=number)
+    assert (await coming)[0]["run_id"] == "r13"
+    await events.aclose()
+
+
+@pytest.mark.parametrize("kinds", ["agent", ["agents"], [None]])
+def test_kinds_that_make_no_sense(kinds: Any) -> None:
+    with pytest.raises(InvalidArgument, match="'kinds' must be some of workflow, agent, query, export"):
+        RunEventTrigger("c", kinds=kinds)
+
+
+# --- the stream that all watchers of a connection share
+
+
+class Triggerer:
+    """Does what Airflow's triggerer does with watchers, with Airflow's own shared streams."""
+
+    def __init__(self) -> None:
+        self.streams = SharedStreamManager()
+        self.unsaved: list[int] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def watch(self, trigger: RunEventTrigger, into: list[str]) -> None:
+        number, key = len(self.tasks) + 1, trigger.shared_stream_key()
+
+        async def run() -> None:
+            stream = self.streams.subscribe(trigger_id=number, trigger=trigger, key=key)
+            async for event in trigger.filter_shared_stream(stream):
+                sequence = self.streams.bind_pending_event(trigger_id=number, key=key)
+                assert sequence is not None
+                self.unsaved.append(sequence)
+                into.append(event.payload["run_id"])
+
+        self.tasks.append(asyncio.create_task(run()))
+
+    def save(self) -> None:
+        """Confirm that all events are in the database."""
+        self.streams.confirm_persisted(self.unsaved)
+        self.unsaved.clear()
+
+    async def kill(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.streams.stop_all()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def watcher(state: State, **options: Any) -> RunEventTrigger:
+    trigger = RunEventTrigger("my_openanalyst", **options)
+    trigger.asset_state_store = state  # type: ignore[assignment]
+    return trigger
+
+
+@pytest.mark.needs("shared_streams")
+async def test_watchers_share_one_stream_and_nothing_is_lost_when_the_triggerer_dies(receiver: Receiver) -> None:
+    good, bad = State(), State()
+    all_good: list[str] = []
+    all_bad: list[str] = []
+    first_life = Triggerer()
+    first_life.watch(watcher(good), all_good)
+    first_life.watch(watcher(bad, statuses=["failed"]), all_bad)
+    await until(lambda: good == bad == {CURSOR: 0})
+    receiver.deliver("a", "success")
+    receiver.deliver("b", "failed")
+    await until(lambda: all_good == ["a"] and all_bad == ["b"])
+    await asyncio.sleep(0.2)
+    assert good == bad == {CURSOR: 0}, "an event that may not be in the database yet must not be behind the cursor"
+    first_life.save()
+    await until(lambda: good == bad == {CURSOR: 2})
+    assert len(receiver.opened) == 1, "one long poll for both"
+    receiver.deliver("c", "success")
+    await until(lambda: all_good == ["a", "c"])
+    await first_life.kill()  # before it has stored c
+    receiver.deliver("d", "success")
+    receiver.deliver("e", "failed")
+    second_life = Triggerer()
+    second_life.watch(watcher(good), all_good)
+    second_life.watch(watcher(bad, statuses=["failed"]), all_bad)
+    await until(lambda: len(all_good) == 4 and len(all_bad) == 2)
+    assert (all_good, all_bad) == (["a", "c", "c", "d"], ["b", "e"]), "c was on its way: twice is better than never"
+    second_life.save()
+    await until(lambda: good == bad == {CURSOR: 5})
+    await second_life.kill()
+    third_life = Triggerer()
+    third_life.watch(watcher(good), all_good)
+    receiver.deliver("f", "success")
+    await until(lambda: all_good[4:] == ["f"])
+    await third_life.kill()
+
+
+@pytest.mark.needs("shared_streams")
+async def test_who_comes_later_gets_what_he_has_missed_though_the_receiver_stumbles(receiver: Receiver) -> None:
+    early: list[str] = []
+    late: list[str] = []
+    triggerer = Triggerer()
+    triggerer.watch(watcher(State({CURSOR: 0})), early)
+    for number in range(5):
+        receiver.deliver(f"r{number}", "success")
+    await until(lambda: len(early) == 5)
+    receiver.trouble = [ReceiverUnavailable("the receiver is down.")] * 4
+    triggerer.watch(watcher(State({CURSOR: 2})), late)
+    receiver.deliver("r5", "success")
+    await until(lambda: len(early) == 6 and len(late) == 4)
+    assert late == ["r2", "r3", "r4", "r5"]
+    await triggerer.kill()
+
+
+async def test_another_database_behind_the_receiver_is_read_from_its_beginning(receiver: Receiver) -> None:
+    receiver.deliver("new", "success")
+    trigger = watcher(State({CURSOR: 900}))
+    events = trigger.run()
+    assert (await first(events, 1))[0]["run_id"] == "new"
+    await events.aclose()

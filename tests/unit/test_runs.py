@@ -11,6 +11,9 @@ from airflow_provider_nenoa.runs import Run, RunStatus, status_of
 WORDS = {
     "queued": RunStatus.RUNNING,
     "pending": RunStatus.RUNNING,
+    "started": RunStatus.RUNNING,
+    "in_progress": RunStatus.RUNNING,
+    "ready": RunStatus.SUCCESS,
     "processing": RunStatus.RUNNING,
     "running": RunStatus.RUNNING,
     "success": RunStatus.SUCCESS,
@@ -25,7 +28,7 @@ WORDS = {
 SPACE = st.text(" \t\r\n", max_size=3)
 
 
-@given(word=st.sampled_from(sorted(WORDS)), upper=st.lists(st.booleans(), min_size=10, max_size=10), around=SPACE)
+@given(word=st.sampled_from(sorted(WORDS)), upper=st.lists(st.booleans(), min_size=12, max_size=12), around=SPACE)
 def test_case_and_space_do_not_matter(word: str, upper: list[bool], around: str) -> None:
     written = "".join(
         letter.upper() if is_upper else letter for letter, is_upper in zip(word, upper + upper, strict=False)

@@ -138,8 +138,7 @@ def test_a_run_that_goes_well(
 ) -> None:
     task = Task(lambda: make(deferrable=deferrable), StateStore())
     result = task.attempt()
-    urls = [file["url"] for file in result["result"]["results"]["files"]] if make is workflow else []
-    assert make is not workflow or urls
+    urls = [result["result"]["assets"]] if make is workflow else []
     shown = [make(), *task.deferrals, *task.triggers, *(deferred.trigger for deferred in task.deferrals)]
     # The notes and events go through Airflow's database.
     stored = json.dumps([dict(task.store or {}), task.events, [trigger.serialize() for trigger in task.triggers]])
@@ -210,8 +209,8 @@ def test_sensors(world: Emulator, said: Callable[..., str], deferrable: bool) ->
     assert Task(lambda: sensor).attempt()["status"] == "completed"
     message_id = Task(lambda: workflow(wait_for_completion=False), StateStore()).attempt()
     sensor = NenAIWorkflowRunSensor(message_id=message_id, nenai_conn_id="my_nenai", **options)
-    (file,) = Task(lambda: sensor).attempt()["result"]["results"]["files"]
-    assert_kept(said(sensor), file["url"])
+    assets = Task(lambda: sensor).attempt()["result"]["assets"]
+    assert_kept(said(sensor), assets)
 
 
 @pytest.mark.parametrize("hook", [NenAIHook("my_nenai"), OpenAnalystHook("my_openanalyst")])

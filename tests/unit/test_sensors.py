@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import threading
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from airflow_provider_nenoa.exceptions import (
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
+    AirflowTaskTimeout,
     InvalidArgument,
     InvalidConnection,
     NenoaError,
@@ -23,6 +27,7 @@ from airflow_provider_nenoa.exceptions import (
     ReceiverUnavailable,
     ResultRefused,
     RunFailed,
+    RunTimeout,
     SensorTimeout,
 )
 from airflow_provider_nenoa.hooks.nenai import NenAIHook
@@ -38,9 +43,9 @@ from tests.support.task import Task, TaskDeferred
 from tests.unit.conftest import Logged, requests_to
 
 try:
-    from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
+    from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException, TaskDeferralError
 except ImportError:  # Airflow 3.0 and 3.1
-    from airflow.exceptions import AirflowRescheduleException, AirflowSkipException
+    from airflow.exceptions import AirflowRescheduleException, AirflowSkipException, TaskDeferralError
 
 WORKFLOW = "6f1b8e2a-3c44-4c1e-9d0b-0f6f0c8f2a11"
 PLENTY = {"requests_per_minute": 10**6, "requests_per_day": 10**9}
@@ -57,6 +62,10 @@ class Wait:
     path: str
     running: str
     success: str
+
+    @property
+    def vendor(self) -> str:
+        return "nenai" if self.kind == "workflow" else "openanalyst"
 
     def task(self, run_id: str, **options: Any) -> Task:
         options = {"poke_interval": 0.02, "timeout": 10, **options}
@@ -117,6 +126,10 @@ def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
 def run_to_the_end(task: Task) -> Any:
     """Let a task have its way, through as many reschedules as it takes."""
     task.ti.get_first_reschedule_date = lambda context: None  # type: ignore[attr-defined]
+    return run_through_reschedules(task)
+
+
+def run_through_reschedules(task: Task) -> Any:
     while True:
         try:
             return task.attempt()
@@ -169,20 +182,131 @@ def test_an_unknown_word_is_told_once_and_named_by_the_timeout(
     run_id = wait.start()
     emulator.control.finish(run_id, outcome="simmering")
     with pytest.raises(SensorTimeout, match="last known status is 'simmering', which is no word we know"):
-        run_to_the_end(wait.task(run_id, timeout=0.2, **mode))
+        run_to_the_end(wait.task(run_id, timeout=1, **mode))
     assert requests_to(emulator)[wait.path] > 2
     warnings = [line for line in logged.text.splitlines() if "no word we know" in line and "WARN" in line.upper()]
     assert len(warnings) == (3 if mode else 1), "once in each process: task, triggerer, task"
 
 
-def test_soft_fail(emulator: Emulator, wait: Wait) -> None:
+# What Airflow makes of it in poke mode, in Airflow 3.0 as in 3.3: by outcome, without and with soft_fail, never_fail.
+SKIPPED = AirflowSkipException
+TABLE: dict[str, tuple[type[Exception] | None, ...]] = {
+    "success": (None, None, None),
+    "failed": (RunFailed, RunFailed, SKIPPED),
+    "gone": (NotFound, SKIPPED, SKIPPED),
+    "refused": (PermanentError, SKIPPED, SKIPPED),
+    "running": (SensorTimeout, SKIPPED, SensorTimeout),
+}
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+@pytest.mark.parametrize("option", [None, "soft_fail", "never_fail"])
+@pytest.mark.parametrize("outcome", TABLE)
+def test_a_sensor_is_the_same_in_every_mode(
+    emulator: Emulator, mode: dict[str, Any], outcome: str, option: str | None, when: str
+) -> None:
+    wait = WAITS["agent"]
     run_id = wait.start()
+
+    def happen() -> None:
+        if outcome in ("success", "failed"):
+            emulator.control.finish(run_id, outcome=wait.success if outcome == "success" else outcome)
+        elif outcome != "running":
+            emulator.control.fault("status", method="GET", status=404 if outcome == "gone" else 403, times=None)
+
+    def happen_later() -> None:
+        give_up = time.monotonic() + 10
+        while not requests_to(emulator).get(wait.path) and time.monotonic() < give_up:
+            time.sleep(0.01)
+        happen()
+
+    # Once the first question was answered, or before.
+    later = threading.Thread(target=happen_later if when == "later" else happen)
+    later.start()
+    if when == "at once":
+        later.join()
+    began = dt.datetime.now(tz=dt.UTC)
+    task = wait.task(run_id, timeout=0.2 if outcome == "running" else 10, **mode, **({option: True} if option else {}))
+    task.ti.get_first_reschedule_date = lambda context: began  # type: ignore[attr-defined]
+    expected = TABLE[outcome][[None, "soft_fail", "never_fail"].index(option)]
+    try:
+        if expected is None:
+            assert run_through_reschedules(task)["status"] == wait.success
+        else:
+            with pytest.raises(expected) as caught:
+                run_through_reschedules(task)
+            assert issubclass(caught.type, expected)
+    finally:
+        later.join()
+    if outcome != "running":
+        assert len(task.deferrals) == (when == "later" and "deferrable" in mode)
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, RunTimeout), ({"soft_fail": True}, SKIPPED)], ids=str)
+def test_execution_timeout_bounds_a_deferrable_sensor(options: dict[str, Any], expected: Any) -> None:
+    wait = WAITS["agent"]
+    # Two seconds less than Airflow's own limit, and one at least.
+    task = wait.task(wait.start(), deferrable=True, timeout=1000, execution_timeout=timedelta(seconds=2), **options)
+    began = time.monotonic()
+    with pytest.raises(expected, match=r"sensor's execution_timeout of 2 s.*Raise 'execution_timeout'") as caught:
+        task.attempt()
+    assert 0.9 < time.monotonic() - began < 5
+    assert not isinstance(caught.value, AirflowSensorTimeout), "as with Airflow's own, its retries apply"
+
+
+@pytest.mark.parametrize(
+    ("timeout", "execution_timeout", "patience"), [(1000, 502, 500), (300, 502, 300), (1000, None, 1000)]
+)
+def test_the_shorter_limit_counts(wait: Wait, timeout: float, execution_timeout: Any, patience: float) -> None:
+    limit = execution_timeout and timedelta(seconds=execution_timeout)
+    sensor = wait.sensor(task_id="t", deferrable=True, timeout=timeout, execution_timeout=limit, **{wait.id_key: "r"})
+    sensor._ask = lambda: None  # type: ignore[method-assign]
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute({})
+    assert deferred.value.trigger.deadline - time.time() == pytest.approx(patience, abs=10)  # type: ignore[attr-defined]
+    assert deferred.value.timeout is not None
+    assert deferred.value.timeout.total_seconds() > patience
+
+
+@pytest.mark.parametrize("option", ["soft_fail", "never_fail"])
+def test_airflows_own_limit_on_a_poking_sensor(wait: Wait, mode: dict[str, Any], option: str) -> None:
+    """It comes as an exception wherever the process is: while it asks, or while it sleeps."""
+    sensor = wait.sensor(task_id="t", **{wait.id_key: "r", option: True}, **mode)
+
+    def interrupt(*_: Any) -> Any:
+        raise AirflowTaskTimeout("Timeout")
+
+    sensor._ask = interrupt  # type: ignore[method-assign]
     with pytest.raises(AirflowSkipException):
-        run_to_the_end(wait.task(run_id, timeout=0.1, soft_fail=True))
-    sensor = wait.sensor(task_id="t", soft_fail=True, deferrable=True, timeout=0.1, **{wait.id_key: run_id})
-    event = {"timeout": "running", "run_id": run_id, "ref": None, "told": False, "started_at": 0.0}
-    with pytest.raises(AirflowSkipException):
-        sensor.resume_execution("execute_complete", {"event": event}, {})
+        sensor.execute({"ti": SimpleNamespace(get_first_reschedule_date=lambda context: None)})
+    sensor._ask = lambda: None  # type: ignore[method-assign]
+    sensor._get_next_poke_interval = interrupt  # type: ignore[method-assign]
+    if not mode.get("deferrable"):
+        with pytest.raises(AirflowSkipException):
+            sensor.execute({"ti": SimpleNamespace(get_first_reschedule_date=lambda context: None)})
+
+
+@pytest.mark.parametrize(
+    ("error", "option", "expected"),
+    [
+        ("Trigger timeout", "soft_fail", SKIPPED),
+        ("Trigger timeout", "never_fail", SensorTimeout),
+        ("Trigger failure", "soft_fail", TaskDeferralError),
+        ("Trigger failure", "never_fail", SKIPPED),
+    ],
+)
+def test_a_trigger_that_airflow_ended(wait: Wait, error: str, option: str, expected: type[Exception]) -> None:
+    sensor = wait.sensor(task_id="t", **{wait.id_key: "r", option: True})
+    with pytest.raises(expected):
+        sensor.resume_execution("__fail__", {"error": error}, {})
+
+
+def test_a_deferred_sensor_says_how_it_will_notice(emulator: Emulator, wait: Wait, logged: Logged) -> None:
+    run_id = wait.start()
+    with pytest.raises(TaskDeferred):
+        wait.task(run_id, deferrable=True, timeout=3600, poll_interval=5).make().execute({})
+    assert f"run {run_id} goes on. Its end will be noticed by asking" in logged.text
+    assert f"every 5 to 150 s, within its rate limit, on connection 'my_{wait.vendor}', until 20" in logged.text
 
 
 def test_a_rescheduled_sensor_gives_its_worker_back(emulator: Emulator, wait: Wait) -> None:
@@ -230,7 +354,7 @@ class Receiver:
     def __call__(self, conn_id: str, secret: str, **kwargs: Any) -> Receiver:
         return self
 
-    def run(self, run_id: str, wait: float = 0.0) -> Any:
+    def run(self, run_id: str, wait: float = 0.0, **named: Any) -> Any:
         self.asked += 1
         if isinstance(self.stored, Exception):
             raise self.stored
@@ -302,7 +426,7 @@ def test_a_deferred_sensor_that_is_told(receiver: Receiver) -> None:
 
 def test_an_end_that_nobody_could_tell(emulator: Emulator, connect: Callable[..., str], mode: dict[str, Any]) -> None:
     connect("nenai", emulator.nenai_url)
-    with pytest.raises(InvalidConnection, match="has no 'webhook_secret': the end of a workflow run cannot be learnt"):
+    with pytest.raises(InvalidConnection, match="nor an 'mcp_url': the end of a workflow run cannot be learnt"):
         run_to_the_end(WAITS["workflow"].task("r", **mode))
     assert requests_to(emulator) == {}
 

@@ -15,7 +15,7 @@ from statistics import mean, median
 import pytest
 
 from airflow_provider_nenoa.emulator.limits import FixedWindow, SlidingWindow
-from airflow_provider_nenoa.waiting.budget import Budget
+from airflow_provider_nenoa.pacing.budget import Budget
 from airflow_provider_nenoa.waiting.hub import Hub
 from tests.support import virtual_time
 from tests.support.simulated_vendor import SimulatedVendor, limits_of, read_at_once, wait_for_all

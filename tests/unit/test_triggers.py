@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidConnection, NotFound
 from airflow_provider_nenoa.triggers.base import SETTLE, RunTrigger
 from airflow_provider_nenoa.triggers.nenai import NenAIWorkflowRunTrigger
-from airflow_provider_nenoa.triggers.openanalyst import OpenAnalystAgentRunTrigger, OpenAnalystQueryTrigger
+from airflow_provider_nenoa.triggers.openanalyst import (
+    OpenAnalystAgentRunTrigger,
+    OpenAnalystExportTrigger,
+    OpenAnalystQueryTrigger,
+)
 from airflow_provider_nenoa.waiting.hub import Hub
 from airflow_provider_nenoa.waiting.kinds import KINDS
 from tests.support import virtual_time
@@ -24,11 +28,13 @@ from tests.unit.conftest import Logged
 TRIGGERS: list[type[RunTrigger]] = [
     NenAIWorkflowRunTrigger,
     OpenAnalystAgentRunTrigger,
+    OpenAnalystExportTrigger,
     OpenAnalystQueryTrigger,
 ]
 NAMES = {
     NenAIWorkflowRunTrigger: ("message_id", "nenai_conn_id", "nenai_default", "workflow"),
     OpenAnalystAgentRunTrigger: ("run_id", "openanalyst_conn_id", "openanalyst_default", "agent"),
+    OpenAnalystExportTrigger: ("export_id", "openanalyst_conn_id", "openanalyst_default", "export"),
     OpenAnalystQueryTrigger: ("query_id", "openanalyst_conn_id", "openanalyst_default", "query"),
 }
 TIMES = st.floats(0, 1e10)
@@ -51,6 +57,7 @@ def trigger_class(request: pytest.FixtureRequest) -> Any:
             "started_at": st.none() | TIMES,
             "told": st.booleans(),
             "ref": st.none() | st.text(),
+            "end_from_trigger": st.booleans(),
         },
     ),
 )
@@ -204,16 +211,26 @@ def test_a_bug_is_not_swallowed() -> None:
     run(main)
 
 
+def test_without_a_triggerer_there_is_no_scheduler_to_wait_for() -> None:
+    async def main() -> None:
+        with vendors(FakeVendor({"r": ["completed"]})):
+            began = time.time()
+            await fire(OpenAnalystAgentRunTrigger("r", poll_interval=0.1))
+            assert time.time() - began == pytest.approx(0.1)
+
+    run(main)
+
+
 @pytest.mark.parametrize("answer", ["completed", NotFound("404")])
 def test_it_lives_long_enough_for_the_scheduler_to_see_the_deferral(answer: Any) -> None:
     async def main() -> None:
         with vendors(FakeVendor({"r": [answer]})):
-            began = time.time()
-            await fire(OpenAnalystAgentRunTrigger("r", poll_interval=0.1))
-            assert time.time() - began == pytest.approx(SETTLE)
-            began = time.time()
-            await fire(OpenAnalystAgentRunTrigger("r", poll_interval=SETTLE * 2))
-            assert time.time() - began == pytest.approx(SETTLE * 2)
+            for poll_interval, seconds in ((0.1, SETTLE), (SETTLE * 2, SETTLE * 2)):
+                began = time.time()
+                trigger = OpenAnalystAgentRunTrigger("r", poll_interval=poll_interval)
+                trigger.trigger_id = 7  # what a triggerer sets
+                await fire(trigger)
+                assert time.time() - began == pytest.approx(seconds)
 
     run(main)
 

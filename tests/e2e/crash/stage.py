@@ -52,6 +52,7 @@ class Stage:
     :param dies: Where the process of the first try is killed; see the DAG file.
     :param arguments: Attributes of the operator to set.
     :param extra: More extra fields of the connection.
+    :param mcp: Whether the connection has the address of NenAI's MCP server, and nothing else to learn from.
     :param grace: Seconds after the task's deadline at which Airflow itself gives up on a trigger, instead of 600.
     :param dag: The end of the name of a special DAG for the kind and mode.
     """
@@ -67,6 +68,7 @@ class Stage:
         dies: str | None = None,
         arguments: dict[str, Any] | None = None,
         extra: dict[str, Any] | None = None,
+        mcp: bool = False,
         grace: float | None = None,
         dag: str = "",
     ) -> None:
@@ -86,9 +88,10 @@ class Stage:
             **{kind: {"seconds": seconds}},
         )
         self._extra = dict(extra or {})
-        if told:
+        self._mcp = mcp
+        if told and not mcp:
             self._extra["webhook_secret"] = WEBHOOK_SECRET
-        elif kind == "workflow":
+        elif kind == "workflow" and not mcp:
             self._extra["run_status_path"] = "/runs/{message_id}"
         self.conf: dict[str, Any] = {
             "conn_id": self.conn_id,
@@ -102,6 +105,8 @@ class Stage:
 
     def __enter__(self) -> Stage:
         self._exit.enter_context(self.emulator)
+        if self._mcp:
+            self._extra["mcp_url"] = self.emulator.mcp_url
         vendor = "nenai" if self.kind == "workflow" else "openanalyst"
         self.api.post(
             "/connections",
@@ -195,7 +200,7 @@ class Stage:
         task = self.task()
         requests = self.emulator.control.requests()
         assert sum("fault" in request for request in requests) == self._faults, self.story()
-        posts = sum(request["method"] == "POST" for request in requests)
+        posts = sum((request["method"], request["path"]) == ("POST", START[self.kind]) for request in requests)
         outcome = Outcome(posts, len(self.runs()), task["try_number"], task["state"])
         if task["state"] == "success":
             self._check_result()
@@ -244,8 +249,8 @@ class Stage:
             assert (result["row_count"], row["subject"]) == (1, self.run.run_id)
             return
         assert result[ID_KEY[self.kind]] == run_id
-        assert result["status"] == ("completed" if self.kind == "agent" else "success")
+        assert result["status"] == ("completed" if self.kind == "agent" or self._mcp else "success")
         if self.kind == "agent":
             assert f"Summarise {self.run.run_id}" in str(result["result"])
         else:
-            assert result["result"]["message_id"] == run_id
+            assert result["result"]["messageId" if self._mcp else "message_id"] == run_id

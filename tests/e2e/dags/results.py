@@ -26,6 +26,7 @@ from airflow_provider_nenoa.sensors.nenai import NenAIWorkflowRunSensor
 
 WORKFLOW = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 FILES = [{"name": "invoice.pdf", "size": 3_000_000}, {"name": "../summary.csv", "content": "a,b\n1,2"}]
+AFTER_A_MOMENT = {"seconds": 0.5, "files": FILES}
 SQL = {"conn_id": "openanalyst_sql"}
 ROWS = {"dataset_id": "ds_abc123", "openanalyst_conn_id": "openanalyst_polled"}
 RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=1)}
@@ -58,7 +59,7 @@ with DAG("results", params={"out": "/nowhere", "region": "South"}):
     workflow = NenAIRunWorkflowOperator(
         task_id="workflow",
         workflow_id=WORKFLOW,
-        workflow_params={"emulate": {"seconds": 0.5, "files": FILES}},
+        workflow_params={"emulate": AFTER_A_MOMENT},
         output_path="file://{{ params.out }}/files",
         nenai_conn_id="nenai_told",
         deferrable=True,
@@ -111,7 +112,7 @@ with DAG("results_later", params={"out": "/nowhere"}):
     started = NenAIRunWorkflowOperator(
         task_id="start",
         workflow_id=WORKFLOW,
-        workflow_params={"emulate": {"seconds": 0.5, "files": FILES}},
+        workflow_params={"emulate": AFTER_A_MOMENT},
         nenai_conn_id="nenai_told",
         wait_for_completion=False,
     )
@@ -158,7 +159,7 @@ with DAG("results_expired", params={"out": "/nowhere"}, default_args=RETRIES):
     NenAIRunWorkflowOperator(
         task_id="workflow",
         workflow_id=WORKFLOW,
-        workflow_params={"emulate": {"seconds": 0.5, "files": FILES}},
+        workflow_params={"emulate": AFTER_A_MOMENT},
         output_path="file://{{ params.out }}/expired",
         nenai_conn_id="nenai_told",
     )

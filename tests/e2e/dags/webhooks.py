@@ -78,10 +78,32 @@ with DAG("started_elsewhere", params={"message_id": Param("", type="string")}, d
         common: dict[str, Any] = {"nenai_conn_id": "nenai_told", "poke_interval": SETTLED, **arguments}
         NenAIWorkflowRunSensor(task_id=mode, message_id="{{ params.message_id }}", **common)
 
+with DAG("awaited_by_nobody", params={"message_id": Param("", type="string")}, default_args=RETRIES) as dag:
+
+    @task
+    def passed_on(params: dict[str, Any] | None = None) -> str:
+        return str((params or {})["message_id"])
+
+    common = {"nenai_conn_id": "nenai_told", "start_from_trigger": True}
+    NenAIWorkflowRunSensor(task_id="template", message_id="{{ params.message_id }}", **common)
+    NenAIWorkflowRunSensor(task_id="output", message_id=passed_on(), **common)  # type: ignore[arg-type]
+    NenAIWorkflowRunSensor(
+        task_id="too_long", message_id="{{ params.message_id }}", timeout=1, soft_fail=True, **common
+    )
+    pulling = "{{ ti.xcom_pull('passed_on') }}"  # no triggerer of Airflow 3.3 answers that: a worker begins
+    pulled = NenAIWorkflowRunSensor(task_id="pulled", message_id=pulling, **common)
+    dag.get_task("passed_on") >> pulled
+    NenAIWorkflowRunSensor.partial(task_id="mapped", **common).expand(message_id=["{{ params.message_id }}"])
+
+with DAG("ended_by_nobody", params={"succeeds": "", "fails": ""}):
+    by_triggerer = {"nenai_conn_id": "nenai_told", "start_from_trigger": True, "end_from_trigger": True}
+    for name in ("succeeds", "fails"):
+        NenAIWorkflowRunSensor(task_id=name, message_id=f"{{{{ params.{name} }}}}", retries=0, **by_triggerer)
+
 with DAG("nobody_listens", default_args=RETRIES):
     NenAIRunWorkflowOperator(task_id="run", workflow_id=WORKFLOW, nenai_conn_id="nenai_unheard", deferrable=True)
 
-ended = Asset("nenai_run", watchers=[AssetWatcher(name="webhooks", trigger=RunEventTrigger("nenai_told"))])
+ended = Asset("told_run", watchers=[AssetWatcher(name="webhooks", trigger=RunEventTrigger("nenai_told"))])
 
 with DAG("on_run_end", schedule=[ended]):
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -14,10 +16,10 @@ from hypothesis import strategies as st
 
 from airflow_provider_nenoa.exceptions import ReceiverUnavailable
 from airflow_provider_nenoa.runs import RunStatus
-from airflow_provider_nenoa.webhooks import selftest
+from airflow_provider_nenoa.webhooks import selftest, tokens
 from airflow_provider_nenoa.webhooks.client import ReceiverClient
 from airflow_provider_nenoa.webhooks.connections import NOBODY, Sender
-from tests.support.receiver import SENDERS, ReceiverProcess, ReceiverThread, deliver, open_store
+from tests.support.receiver import SENDERS, ReceiverProcess, ReceiverThread, deliver, open_store, signed
 from tests.support.statsd import StatsdServer
 
 
@@ -275,3 +277,30 @@ def test_alone_it_reports_metrics_as_airflow_is_configured_to(tmp_path: Path) ->
         wait_until(lambda: bool(statsd.received("webhook.newest_age")))
         assert statsd.received("webhook.accepted", conn_id="nen") == [1.0]
         assert statsd.received("webhook.newest_age", conn_id="nen") == [pytest.approx(0.0, abs=10)]
+
+
+HOSTILE_TEXTS = ["\0", "a\0b", "\ud800", "x\udfff", "\U0001f600" * 60, "'; DROP TABLE nenoa_run; --", "%00", "\x1b[2J"]
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=ascii)
+def test_no_text_is_too_much_for_any_database(receiver: ReceiverThread, text: str) -> None:
+    """In a signed webhook it is stored, whatever it is; in a question it is an answer or a refusal, and no 5xx."""
+    for conn_id, names in (
+        ("nen", ("message_id", "status", "error", "workflow_id")),
+        ("oa", ("run_id", "status", "event", "id", "query_id", "error")),
+    ):
+        bodies = [{name: text} for name in names] + [{"message_id": "m", "run_id": "r", text: {text: [text]}}]
+        for body in bodies:
+            sent = json.dumps(body).encode()
+            url = f"{receiver.url}/webhooks/{conn_id}?ref={quote(text, errors='surrogatepass')}"
+            assert requests.post(url, data=sent, headers=signed(conn_id, sent), timeout=60).status_code == 200
+        part = quote(text, safe="", errors="surrogatepass")
+        headers = {"Authorization": f"Bearer {tokens.issue(conn_id, SENDERS[conn_id].secret)}"}
+        api = f"{receiver.url}/api/v1/connections/{conn_id}"
+        for path in (f"/runs/{part}?kind={part}&ref={part}", f"/refs/{part}", f"/events/{part}", f"/runs?id={part}"):
+            assert requests.get(api + path, headers=headers, timeout=60).status_code < 500
+        fields = ("kind", "run_id", "ref", "dag_id", "task_id")
+        waits = [{"kind": "agent", "run_id": "r", name: text} for name in fields]
+        for told in ({"waiting": [], "over": [text]}, *({"waiting": [wait], "over": []} for wait in waits)):
+            answer = requests.post(f"{api}/waiting", json=told, headers=headers, timeout=60)
+            assert answer.status_code < 500, told

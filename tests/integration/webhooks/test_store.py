@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
+import random
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -16,10 +20,13 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateTable
 
-from airflow_provider_nenoa.runs import Run, RunStatus
+from airflow_provider_nenoa.runs import RunStatus
+from airflow_provider_nenoa.vendors.messages import Message
 from airflow_provider_nenoa.webhooks import store as store_module
+from airflow_provider_nenoa.webhooks import tables
 from airflow_provider_nenoa.webhooks.records import RunSummary
-from airflow_provider_nenoa.webhooks.store import PAGE, Delivery, Store
+from airflow_provider_nenoa.webhooks.rows import Delivery
+from airflow_provider_nenoa.webhooks.store import PAGE, Store
 from tests.support.receiver import FERNET, open_store
 
 
@@ -33,7 +40,13 @@ def store(database_url: str) -> Iterator[Store]:
 def delivery(
     run_id: str, word: str = "processing", ref: str | None = None, conn_id: str = "c", **more: Any
 ) -> Delivery:
-    return Delivery(conn_id, Run(run_id, word, {"status": word, **more}), ref)
+    body = json.dumps({"status": word, **more}).encode()
+    return sealed(conn_id, Message(run_id, word), body, ref)
+
+
+def sealed(conn_id: str, message: Message, body: bytes, ref: str | None = None) -> Delivery:
+    seal = open_store("sqlite://").seal
+    return Delivery(conn_id, message, seal(body), hashlib.sha256(body).hexdigest(), ref)
 
 
 def rows(store: Store, table: str = "nenoa_run") -> list[Any]:
@@ -43,9 +56,9 @@ def rows(store: Store, table: str = "nenoa_run") -> list[Any]:
 
 def test_a_run_goes_from_state_to_state(store: Store) -> None:
     assert store.run("c", "r") is None
-    assert store.record([delivery("r", "processing", part=1)]) == [True]
+    assert store.record([delivery("r", "processing", "ref", part=1)]) == [True]
     assert store.record([delivery("r", "processing", part=2)]) == [False]
-    assert store.record([delivery("r", "failed", "ref", error="no")]) == [True]
+    assert store.record([delivery("r", "failed", error="no")]) == [True]
     assert store.record([delivery("r", "success", "other ref"), delivery("r", "processing")]) == [False, False]
     run = store.run("c", "r")
     assert run is not None
@@ -56,12 +69,94 @@ def test_a_run_goes_from_state_to_state(store: Store) -> None:
     assert store.by_ref("d", "ref") is None
 
 
-def test_a_ref_that_comes_late_is_a_change(store: Store) -> None:
-    store.record([delivery("r", "success")])
+def test_a_ref_is_never_taken_over(store: Store) -> None:
+    store.record([delivery("without", "success"), delivery("a", "success", "ref"), delivery("b", "processing", "ref")])
     cursor = store.cursor()
-    assert store.record([delivery("r", "success", "ref")]) == [False]
-    assert [event.ref for event in store.events("c", cursor).events] == ["ref"]
-    assert [change.ref for change in store.changes(cursor)] == ["ref"]
+    # Played again, with the ref of another task.
+    again = [delivery("without", "success", "new ref"), delivery("without", "success", "ref")]
+    assert store.record([*again, delivery("a", "success", "new ref")]) == [False, False, False]
+    assert store.events("c", cursor).events == []
+    assert store.by_ref("c", "new ref") is None
+    assert (store.by_ref("c", "ref").run_id, store.run("c", "without").ref, store.run("c", "b").ref) == (
+        "a",
+        None,
+        None,
+    )
+
+
+def test_a_run_that_is_known_by_its_ref_only_gets_its_name_later(store: Store) -> None:
+    nameless = Message(None, "success", "workflow")
+    assert store.record([sealed("c", nameless, b'{"success": true}', "ref")]) == [True]
+    run = store.by_ref("c", "ref")
+    assert (run.run_id, run.word, run.payload) == (None, "success", {"success": True})
+    named = Message("m", "processing", "workflow")
+    assert store.record([sealed("c", named, b"{}", "ref")]) == [False]
+    (event,) = store.events("c", run.seq).events
+    assert (event.run_id, event.ref, event.word, event.deliveries) == ("m", "ref", "success", 2)
+    assert store.run("c", "m").payload == {"success": True}
+    # Another run cannot take the ref, nor this one another id.
+    assert store.record([sealed("c", Message("n", "failed", "workflow"), b"[]", "ref")]) == [True]
+    assert (store.by_ref("c", "ref").run_id, store.run("c", "n").ref) == ("m", None)
+
+
+def test_a_body_without_an_id_ends_the_run_of_the_url_that_was_called(store: Store) -> None:
+    store.record([sealed("c", Message("m", "processing", "workflow"), b"{}", "ref")])
+    assert store.record([sealed("c", Message(None, "failed", "workflow"), b'{"success": false}', "ref")]) == [True]
+    run = store.run("c", "m")
+    assert (run.word, run.ref, run.payload) == ("failed", "ref", {"success": False})
+    assert store.record([sealed("c", Message(None, "success", "workflow"), b'{"success": true}', "ref")]) == [False]
+    assert store.run("c", "m").word == "failed"
+
+
+def test_a_body_without_any_word_changes_no_state(store: Store) -> None:
+    store.record([delivery("r", "processing", "ref")])
+    assert store.record([sealed("c", Message("r"), b"{}"), sealed("c", Message(), b"{}", "ref")]) == [False, False]
+    assert (store.run("c", "r").word, store.run("c", "r").deliveries) == ("processing", 3)
+
+
+def test_kinds_with_the_same_id_are_kept_apart(store: Store) -> None:
+    bodies = {"agent": b'{"a": 1}', "query": b'{"q": 1}', "": b'{"x": 1}'}
+    for kind, body in bodies.items():
+        assert store.record([sealed("c", Message("7", "completed", kind or None), body, f"ref-{kind}")]) == [True]
+    assert store.find("c", "7", kind="agent")[0].payload == {"a": 1}
+    assert store.find("c", "7", kind="query")[0].payload == {"q": 1}
+    assert store.find("c", "7", "ref-query", "query")[0].payload == {"q": 1}
+    assert store.find("c", "7", "ref-", "export")[0].payload == {"x": 1}
+    # One without a kind, of another task: not the export that is asked for.
+    assert store.find("c", "7", "ref-other", "export") is None
+    # Word for word again, as another kind: it is known.
+    assert store.record([sealed("c", Message("7", "completed", "export"), bodies["agent"], "r")]) == [False]
+    assert {event.kind for event in store.events("c", 0).events} == {"agent", "query", None}
+
+
+def test_events_without_a_run_are_kept_and_repetitions_counted(store: Store) -> None:
+    alert = Message(None, "", None, "alert_triggered", of_run=False)
+    bodies = [b'{"event": "alert_triggered", "n": %d}' % number for number in (1, 1, 2)]
+    assert store.record([sealed("c", alert, body, "ref") for body in bodies]) == [True, False, True]
+    assert store.record([sealed("c", alert, bodies[0])]) == [False]
+    events = store.events("c", 0).events
+    assert [(each.event, each.run_id, each.ref, each.deliveries) for each in events] == [
+        ("alert_triggered", None, None, 3),
+        ("alert_triggered", None, None, 1),
+    ]
+    assert store.event("c", events[1].id)[0].payload["n"] == 2
+    assert store.event("other", events[1].id) is None
+    assert store.by_ref("c", "ref") is None
+
+
+def test_the_body_is_kept_as_it_came(store: Store) -> None:
+    body = b'\xef\xbb\xbf{"n": 12345678901234567.890, "x": [NaN, 1e999], "big": 123456789012345678901234567890}'
+    store.record([sealed("c", Message("r", "success"), body)])
+    run, text = store.find("c", "r")
+    assert text == '{"n": 12345678901234567.890, "x": [null, null], "big": 123456789012345678901234567890}'
+    assert run.payload == {"n": 12345678901234567.890, "x": [None, None], "big": 123456789012345678901234567890}
+    (row,) = rows(store)
+    assert zlib.decompress(FERNET.decrypt(bytes(row["payload"]))) == body
+
+
+def test_a_body_that_would_grow_takes_little_room(store: Store) -> None:
+    body = b"[" + b"9E15," * 200_000 + b"1]"
+    assert len(store.seal(body)) < 20_000
 
 
 def test_ids_differ_by_case(store: Store) -> None:
@@ -70,7 +165,11 @@ def test_ids_differ_by_case(store: Store) -> None:
 
 
 # One example is a schedule: batches of deliveries as the writer commits them, with a reader that looks in between.
-RUN_IDS, WORDS, REFS = "abc", ["queued", "processing", "success", "failed", "cancelled"], [None, "ref1", "ref2"]
+RUN_IDS, WORDS, REFS = (
+    "abc",
+    ["queued", "processing", "paused", "success", "failed", "cancelled"],
+    [None, "ref1", "ref2"],
+)
 BATCHES = st.lists(
     st.lists(
         st.tuples(st.sampled_from("xy"), st.sampled_from(RUN_IDS), st.sampled_from(WORDS), st.sampled_from(REFS)),
@@ -91,6 +190,7 @@ def test_any_schedule_of_deliveries_ends_in_the_right_state(
     cursors = dict.fromkeys("xy", store.cursor())
     seen: dict[tuple[str, str], RunSummary] = {}
     expected: dict[tuple[str, str], dict[str, Any]] = {}
+    refs: set[tuple[str, str]] = set()
     number = 0
 
     def read(name: str) -> None:
@@ -108,12 +208,15 @@ def test_any_schedule_of_deliveries_ends_in_the_right_state(
         for name, run_id, word, ref in batch:
             number += 1
             deliveries.append(delivery(run_id, word, ref, conn_ids[name], number=number))
-            state = expected.setdefault((name, run_id), {"word": "", "ref": None, "deliveries": 0, "ended": False})
+            if (name, run_id) not in expected:
+                free = ref if ref and (name, ref) not in refs else None
+                refs.add((name, free or ""))
+                expected[name, run_id] = {"word": "", "ref": free, "deliveries": 0, "ended": False}
+            state = expected[name, run_id]
             is_news = not state["ended"] and state["word"] != word
             news.append(is_news)
             if is_news:
                 state.update(word=word, number=number, ended=word in ("success", "failed", "cancelled"))
-            state["ref"] = state["ref"] or ref
             state["deliveries"] += 1
         assert store.record(deliveries) == news
         if read_after:
@@ -159,7 +262,8 @@ def test_a_cursor_of_another_database_starts_over(store: Store) -> None:
 def test_payloads_are_encrypted(store: Store) -> None:
     store.record([delivery("r", "success", url="https://files.test/?signature=presigned")])
     (row,) = rows(store)
-    assert "presigned" not in str(dict(row))
+    assert b"presigned" not in bytes(row["payload"])
+    assert bytes(row["payload"]).startswith(b"gAAAA")
     assert store.run("c", "r").payload["url"].endswith("presigned")
 
 
@@ -174,7 +278,8 @@ class NullFernet:
 def test_without_a_key_it_works_and_such_rows_stay_readable_with_one(database_url: str) -> None:
     with_key, engine = open_store(database_url), create_engine(database_url)
     without_key = Store(engine, NullFernet())  # type: ignore[arg-type]
-    without_key.record([delivery("r1", "success", x="ü")])
+    body = json.dumps({"status": "success", "x": "ü"}).encode()
+    without_key.record([Delivery("c", Message("r1", "success"), without_key.seal(body), "digest")])
     assert without_key.run("c", "r1").payload == with_key.run("c", "r1").payload == {"status": "success", "x": "ü"}
     with_key.record([delivery("r2", "success")])
     assert with_key.run("c", "r2").payload == {"status": "success"}
@@ -192,7 +297,7 @@ def test_a_rotated_key_still_reads_and_a_lost_one_says_so(database_url: str) -> 
 
 
 def test_large_payloads_are_kept_whole(store: Store) -> None:
-    payload = "x" * (1024 * 1024)
+    payload = random.Random(1).randbytes(512 * 1024).hex()  # hardly smaller when compressed
     store.record([delivery("r", "success", x=payload)])
     assert store.run("c", "r").payload["x"] == payload
 
@@ -206,14 +311,38 @@ def test_what_is_too_old_is_deleted_a_batch_at_a_time(database_url: str, monkeyp
     store.record([delivery("newer"), delivery("old0", "success")])
     now += 86400 + 1
     assert [store.prune() for _ in range(3)] == [3, 3, 0]
-    assert {row["run_id"] for row in rows(store)} == {"old0", "newer"}
+    kept = {run.run_id for run in store.summaries("c", ["newer", *(f"old{number}" for number in range(7))])}
+    assert kept == {event.run_id for event in store.events("c", 0).events} == {"old0", "newer"}
+    assert {len(row["payload"]) for row in rows(store) if row["run_id"] not in kept} == {0}
     now += 30
     store._retention = 0.0
     assert store.prune() == 0  # not yet time to look again
     now += 31
     assert store.prune() == 2
+    assert store.events("c", 0).events == []
+    now += store_module.TOMBSTONE_DAYS * 86400 + 1
+    assert [store.prune() for _ in range(4)] == [3, 3, 2, 0]  # the first look found three, so it stays time
+    assert rows(store) == []
     assert store.newest("c") is None
     assert store.cursor() == 9  # numbers are not used again
+
+
+def test_a_tombstone_outlives_the_payload(database_url: str) -> None:
+    now = 1_000_000.0
+    store = open_store(database_url, retention_days=1, clock=lambda: now)
+    alert = sealed("c", Message(None, "", None, "alert_triggered", of_run=False), b"{}")
+    first = [delivery("ended", "success", "ref"), delivery("open", "processing"), alert]
+    store.record(first)
+    now += 2 * 86400
+    assert store.prune() == 3
+    cursor = store.cursor()
+    for _ in range(2):
+        assert store.record(first) == [False, False, False], "played again, it is no news"
+    assert (store.run("c", "ended"), store.by_ref("c", "ref"), store.events("c", cursor).events) == (None, None, [])
+    assert store.record([delivery("other", "success", "ref")]) == [True]
+    assert store.by_ref("c", "ref") is None, "the ref is taken for ever"
+    assert store.record([delivery("open", "success")]) == [True], "a run of two days ends"
+    assert store.run("c", "open").payload == {"status": "success"}
 
 
 def test_the_newest_event_of_each_connection(database_url: str) -> None:
@@ -229,7 +358,7 @@ def test_the_newest_event_of_each_connection(database_url: str) -> None:
 def test_a_failed_transaction_leaves_nothing(store: Store) -> None:
     store.record([delivery("r1")])
     with pytest.raises(Exception, match=r"."):
-        store.record([delivery("r2"), delivery(None)])  # type: ignore[arg-type]
+        store.record([delivery("r2"), Delivery("c", Message("r3", None), b"", "")])  # type: ignore[arg-type]
     assert [row["run_id"] for row in rows(store)] == ["r1"]
     assert store.record([delivery("r2")]) == [True]
 
@@ -302,6 +431,7 @@ def test_a_reader_misses_nothing_that_other_processes_commit(database_url: str) 
 
 
 def test_mysql_gets_columns_that_are_long_and_case_sensitive_enough() -> None:
-    statement = str(CreateTable(store_module._runs).compile(dialect=mysql.dialect()))
-    assert "payload LONGTEXT NOT NULL" in statement
-    assert "run_id VARCHAR(250) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL" in statement
+    statement = str(CreateTable(tables.runs).compile(dialect=mysql.dialect()))
+    assert "payload LONGBLOB NOT NULL" in statement
+    assert "run_id VARCHAR(250) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin," in statement
+    assert "word VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL" in statement

@@ -133,8 +133,13 @@ def test_airflow_reads_the_connections(nenoa_emulator: Emulator) -> None:
     assert nenai.extra_dejson["webhook_secret"] == nenoa_emulator.settings.nenai_webhook_secret
     assert openanalyst.extra_dejson["webhook_secret"] == nenoa_emulator.settings.openanalyst_webhook_secret
 
+    keyed = Emulator(nenai_key="nen_1").airflow_connections("oa_live_demo")
+    assert Connection.from_json(keyed["AIRFLOW_CONN_NENAI_DEFAULT"]).password == "nen_1"
+    assert Connection.from_json(keyed["AIRFLOW_CONN_OPENANALYST_DEFAULT"]).password == "oa_live_demo"
     polled = nenoa_emulator.airflow_connections(receiver=False)
     assert Connection.from_json(polled["AIRFLOW_CONN_OPENANALYST_DEFAULT"]).extra_dejson == {}
+    asked = nenoa_emulator.airflow_connections(mcp=True)["AIRFLOW_CONN_NENAI_DEFAULT"]
+    assert Connection.from_json(asked).extra_dejson["mcp_url"] == nenoa_emulator.mcp_url
     extra = Connection.from_json(polled["AIRFLOW_CONN_NENAI_DEFAULT"]).extra_dejson
     assert extra == {"run_status_path": "/runs/{message_id}"}
 
@@ -150,6 +155,11 @@ def test_the_command() -> None:
         control = Control(url)
         settings = control.settings()
         control.close()
+        answers = [
+            requests.post(f"{url}/runs", json={}, headers={"x-api-key": key}, timeout=10).status_code
+            for key in ("nen_emulator", "wrong")
+        ]
+        assert answers == [400, 401], "a key is checked"
         assert (settings["plan"], settings["rate_headers"]) == ("free", False)
         assert (settings["agent"]["seconds"], settings["query"]["seconds"]) == (None, 2.0)
         assert settings["workflow"]["seconds"] == Settings().workflow.seconds

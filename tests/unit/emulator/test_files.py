@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import Any
 
 import pytest
@@ -10,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_nenoa.emulator import Control
-from airflow_provider_nenoa.emulator.files import file_bytes, file_size
-from airflow_provider_nenoa.emulator.settings import ResultFile
+from airflow_provider_nenoa.emulator.behaviour import ResultFile
 
 from .conftest import WORKFLOW_ID, Api, Receiver
 
@@ -20,7 +21,7 @@ def run(api: Api, receiver: Receiver, files: list[dict[str, Any]]) -> dict[str, 
     """The files of a run that succeeded, by name."""
     body = {
         "workflow_id": WORKFLOW_ID,
-        "workflow_params": {"emulate": {"seconds": 0, "files": files}},
+        "workflow_params": {"emulate": {"seconds": 0, "files": files, "files_as": "urls"}},
         "webhook_callback": receiver.url,
     }
     api.post("/runs", json=body)
@@ -60,15 +61,86 @@ def test_any_part_is_the_same_as_that_part_of_the_whole(size: int, data: st.Data
     file = ResultFile(name="x", size=size)
     start = data.draw(st.integers(0, size))
     end = data.draw(st.integers(start, size))
-    whole = b"".join(file_bytes(file, 0, size))
-    assert len(whole) == size == file_size(file)
-    assert b"".join(file_bytes(file, start, end)) == whole[start:end]
+    whole = b"".join(file.pieces(0, size))
+    assert len(whole) == size == file.length
+    assert b"".join(file.pieces(start, end)) == whole[start:end]
+
+
+def assets(api: Api, receiver: Receiver, **emulate: Any) -> str:
+    """The URL of the zip of a run that succeeded."""
+    body = {
+        "workflow_id": WORKFLOW_ID,
+        "workflow_params": {"emulate": {"seconds": 0, **emulate}},
+        "webhook_callback": receiver.url,
+    }
+    api.post("/runs", json=body)
+    return str(receiver.wait_for(2)[1].body["assets"])
+
+
+def test_a_zip_of_all_files(nenai: Api, control: Control, receiver: Receiver) -> None:
+    url = assets(
+        nenai,
+        receiver,
+        files=[
+            {"name": "invoices/one.bin", "size": 200_000},
+            {"name": "../out.csv", "content": "ü,b\n"},
+            {"name": "empty", "size": 0},
+            {"name": "twice", "content": "1"},
+            {"name": "twice", "content": "2"},
+        ],
+    )
+    whole = fetch(url)
+    assert whole.status_code == 200
+    assert whole.headers["Content-Length"] == str(len(whole.content))
+    with zipfile.ZipFile(io.BytesIO(whole.content)) as archive:
+        assert archive.namelist() == ["invoices/one.bin", "../out.csv", "empty", "twice", "twice"]
+        members = [archive.read(member) for member in archive.infolist()]
+    assert members[0] == b"".join(ResultFile(name="invoices/one.bin", size=200_000).pieces(0, 200_000))
+    assert members[1:] == ["ü,b\n".encode(), b"", b"1", b"2"]
+    assert fetch(url, "bytes=1000-1999").content == whole.content[1000:2000]
+    assert control.counts()["GET /assets/{message_id}/assets.zip"] == 2
+    assert "X-Amz-Signature" not in str(control.requests())
+
+
+def test_a_zip_that_breaks_off_can_be_gone_on_with(nenai: Api, control: Control, receiver: Receiver) -> None:
+    url = assets(nenai, receiver, files=[{"name": "big.bin", "size": 100_000}])
+    control.fault("drop_body", path="/assets/*")
+    got = bytearray()
+    with (
+        requests.get(url, stream=True, timeout=10) as reply,
+        pytest.raises(requests.exceptions.ChunkedEncodingError),
+    ):
+        read_into(got, reply)
+    rest = fetch(url, f"bytes={len(got)}-")
+    assert rest.headers["ETag"] == reply.headers["ETag"]
+    assert got + rest.content == fetch(url).content
+
+
+def test_a_zip_that_expires_and_one_that_is_made_up(nenai: Api, control: Control, receiver: Receiver) -> None:
+    control.clock(freeze=1_700_000_000)
+    url = assets(nenai, receiver)
+    assert fetch(url[:-1]).status_code == 403
+    control.clock(advance=3600)
+    assert "Request has expired" in fetch(url).text
+
+
+def test_links_in_a_result_are_counted_when_somebody_follows_them(
+    nenai: Api, control: Control, receiver: Receiver
+) -> None:
+    assets(nenai, receiver, links=3)
+    pages = receiver.received[1].body["result"]["pages"]
+    assert len(pages) == 3
+    assert "?token=" in pages[1], "as if it were a file's"
+    route = "GET /links/{message_id}/{number}"
+    assert route not in control.counts()
+    assert fetch(pages[0]).headers["Content-Type"].startswith("text/html")
+    assert control.counts()[route] == 1
 
 
 def test_no_two_files_and_no_two_blocks_are_alike() -> None:
     size = 4 * 64 * 1024
-    one = b"".join(file_bytes(ResultFile(name="one", size=size), 0, size))
-    two = b"".join(file_bytes(ResultFile(name="two", size=size), 0, size))
+    one = b"".join(ResultFile(name="one", size=size).pieces(0, size))
+    two = b"".join(ResultFile(name="two", size=size).pieces(0, size))
     assert one != two
     assert len({one[place : place + 64 * 1024] for place in range(0, size, 64 * 1024)}) == 4
 
@@ -120,9 +192,15 @@ def test_urls_expire(nenai: Api, control: Control, receiver: Receiver) -> None:
 
 def test_urls_cannot_be_made_up(nenai: Api, receiver: Receiver) -> None:
     url = run(nenai, receiver, [{"name": "x"}])["x"]["url"]
-    later = url.replace("X-Expires=", "X-Expires=9")
+    later = url.replace("X-Amz-Expires=", "X-Amz-Expires=9")
     other_file = url.replace("/x?", "/y?")
-    for forged in (later, other_file, url.split("?")[0], url[:-1], url.split("?")[0] + "?X-Expires=²&X-Signature=ü"):
+    for forged in (
+        later,
+        other_file,
+        url.split("?")[0],
+        url[:-1],
+        url.split("?")[0] + "?X-Amz-Date=20260101T000000Z&X-Amz-Expires=²&X-Amz-Signature=ü",
+    ):
         reply = fetch(forged)
         assert reply.status_code == 403
         assert "SignatureDoesNotMatch" in reply.text
@@ -154,4 +232,4 @@ def test_a_download_can_break_off_and_go_on(nenai: Api, control: Control, receiv
         read_into(got, reply)
     assert 0 < len(got) < 100_000
     assert got + fetch(url, f"bytes={len(got)}-").content == whole
-    assert "X-Signature" not in str(control.requests())
+    assert "X-Amz-Signature" not in str(control.requests())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import uuid
+import zipfile
 from typing import Any
 
 import pytest
@@ -96,32 +99,41 @@ def test_no_status_endpoint_unless_asked_for(nenai: Api, control: Control) -> No
     assert set(reply.json()) == {"error", "message"}
 
     control.settings(run_status_path=True)
+    control.clock(freeze=1_700_000_000)
     assert nenai.get(f"/runs/{message_id}").json() == {
         "workflow_id": WORKFLOW_ID,
         "message_id": message_id,
         "status": "processing",
+        "expires_at": 1_700_003_600,
     }
     control.finish(message_id)
     done = nenai.get(f"/runs/{message_id}").json()
     assert done["status"] == "success"
-    assert requests.get(done["results"]["files"][0]["url"], timeout=10).status_code == 200
+    assert requests.get(done["assets"], timeout=10).status_code == 200
     assert nenai.get(f"/runs/{uuid.uuid4()}").status_code == 404
 
 
-def test_success_is_reported_by_webhook_with_presigned_urls(nenai: Api, control: Control, receiver: Receiver) -> None:
+def test_success_is_reported_by_webhook_with_assets(nenai: Api, control: Control, receiver: Receiver) -> None:
     control.clock(freeze=1_700_000_000)
     message_id = start(nenai, webhook_callback=receiver.url).json()["messageId"]
+    ids = {"workflow_id": WORKFLOW_ID, "message_id": message_id}
     (processing,) = receiver.wait_for(1)
-    assert processing.body == {"workflow_id": WORKFLOW_ID, "message_id": message_id, "status": "processing"}
+    assert processing.body == {**ids, "status": "processing", "expires_at": 1_700_003_600}
     control.finish(message_id, result={"region": "South"})
     body = receiver.wait_for(2)[1].body
-    assert (body["workflow_id"], body["message_id"], body["status"]) == (WORKFLOW_ID, message_id, "success")
-    assert body["expires_at"] == 1_700_003_600
-    assert body["region"] == "South"
-    (file,) = body["results"]["files"]
-    content = requests.get(file["url"], timeout=10)
-    assert content.json() == {"workflow_id": WORKFLOW_ID, "workflow_params": {"amount": 3}}
-    assert len(content.content) == file["size"]
+    assets = body.pop("assets")
+    pages = body["result"].pop("pages")
+    assert body == {
+        **ids,
+        "status": "success",
+        "expires_at": 1_700_003_600,
+        "result": {"parameters": {"amount": 3}, "region": "South"},
+    }
+    with zipfile.ZipFile(io.BytesIO(requests.get(assets, timeout=10).content)) as archive:
+        assert archive.namelist() == ["result.json"]
+        content = json.loads(archive.read("result.json"))
+    assert content == {"workflow_id": WORKFLOW_ID, "workflow_params": {"amount": 3}}
+    assert pages
 
 
 def test_failure_is_reported_by_webhook(nenai: Api, control: Control, receiver: Receiver) -> None:
@@ -140,6 +152,73 @@ def test_other_words_for_an_end(nenai: Api, receiver: Receiver) -> None:
     start(nenai, {"outcome": "timeout", "seconds": 0}, webhook_callback=receiver.url)
     body = receiver.wait_for(2)[1].body
     assert (body["status"], body["success"]) == ("timeout", False)
+
+
+# --- forms of webhooks
+
+
+def webhooks(nenai: Api, receiver: Receiver, count: int, **emulate: Any) -> list[dict[str, Any]]:
+    """The bodies of the webhooks of a run that ends at once, after its id."""
+    reply = start(nenai, {"seconds": 0, "links": 0, **emulate}, webhook_callback=receiver.url).json()
+    return [reply, *(one.body for one in receiver.wait_for(count))]
+
+
+SAMPLE = {"parameters": {}, "pages": []}
+
+
+@pytest.mark.parametrize("form", [2, "2"])
+def test_form_2_names_no_run(nenai: Api, receiver: Receiver, form: Any) -> None:
+    _, first, last = webhooks(nenai, receiver, 2, webhook_form=form)
+    assert first["status"] == "processing", "form 2 has no words for it"
+    assert last.pop("assets").startswith("http")
+    assert last == {"success": True, "result": SAMPLE}
+
+
+def test_form_2_tells_of_a_failure(nenai: Api, receiver: Receiver) -> None:
+    _, last = webhooks(nenai, receiver, 1, webhook_form=2, announce=False, outcome="failed", error="No desk")
+    assert last == {"success": False, "error": "No desk"}
+
+
+def test_both_forms_in_one_body(nenai: Api, receiver: Receiver) -> None:
+    reply, _, last = webhooks(nenai, receiver, 2, webhook_form="mixed")
+    assert set(last) == {"workflow_id", "message_id", "status", "expires_at", "success", "result", "assets"}
+    assert (last["message_id"], last["status"], last["success"]) == (reply["messageId"], "success", True)
+
+
+def test_the_form_of_all_runs_is_a_setting(nenai: Api, control: Control, receiver: Receiver) -> None:
+    control.settings(webhook_form=2)
+    assert webhooks(nenai, receiver, 2)[2].keys() == {"success", "result", "assets"}
+    assert "status" in webhooks(nenai, receiver, 4, webhook_form=1)[4]
+
+
+def test_ids_in_camel_case(nenai: Api, receiver: Receiver) -> None:
+    reply, *both = webhooks(nenai, receiver, 2, spelling="camel")
+    for body in both:
+        assert (body["messageId"], body["workflowId"]) == (reply["messageId"], WORKFLOW_ID)
+        assert not {"message_id", "workflow_id"} & set(body)
+
+
+def test_words_that_nobody_documented(nenai: Api, control: Control, receiver: Receiver) -> None:
+    bodies = webhooks(nenai, receiver, 4, progress=["warming_up", "simmering"])[1:]
+    assert [body["status"] for body in bodies] == ["processing", "warming_up", "simmering", "success"]
+    control.settings(run_status_path=True)
+    message_id = start(nenai, {"seconds": None, "progress": ["simmering"]}).json()["messageId"]
+    assert nenai.get(f"/runs/{message_id}").json()["status"] == "simmering"
+
+
+def test_fields_that_nobody_documented(nenai: Api, receiver: Receiver) -> None:
+    extra = {"region": "eu", "billing": {"credits": [1, None]}}
+    for body in webhooks(nenai, receiver, 2, extra=extra)[1:]:
+        assert body.items() >= extra.items()
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_numbers_that_json_does_not_have(nenai: Api, receiver: Receiver, form: int) -> None:
+    webhooks(nenai, receiver, 2, odd_numbers=True, webhook_form=form)
+    raw = receiver.received[1].raw
+    for literal in (b": NaN", b": Infinity", b": -Infinity", b": 1e999"):
+        assert literal in raw
+    assert receiver.received[1].headers["content-length"] == str(len(raw))
 
 
 def test_a_start_without_a_callback_sends_nothing(nenai: Api, control: Control) -> None:

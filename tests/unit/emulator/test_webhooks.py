@@ -57,7 +57,7 @@ def test_an_agent_run_ends_with_a_signed_webhook(
 
 
 def test_the_signature_can_have_a_prefix(openanalyst: Api, control: Control, receiver: Receiver) -> None:
-    control.settings(signature_prefix="sha256=", openanalyst_webhook_secret="another")
+    control.settings(signature="prefixed", openanalyst_webhook_secret="another")
     control.finish(start_agent(openanalyst, receiver))
     (got,) = receiver.wait_for(1)
     assert got.headers["x-openanalyst-signature"] == "sha256=" + got.signed_with("another")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import time
 from typing import Any
 
 import pytest
 
-from airflow_provider_nenoa import dbapi, exceptions
+from airflow_provider_nenoa import exceptions
 from airflow_provider_nenoa.emulator import Emulator
 from airflow_provider_nenoa.hooks.openanalyst import OpenAnalystHook
+from airflow_provider_nenoa.hooks.openanalyst_sql import OpenAnalystSqlHook
 from airflow_provider_nenoa.runs import Run
+from airflow_provider_nenoa.sql import dbapi
 from tests.unit.conftest import requests_to
 
 THREE = "SELECT 1 AS n, 'one' AS word UNION SELECT 2, 'two' UNION SELECT 3, 'three' ORDER BY n"
@@ -18,8 +21,19 @@ ROWS = [(1, "one"), (2, "two"), (3, "three")]
 
 
 @pytest.fixture
-def connection(openanalyst: str) -> dbapi.Connection:
-    return dbapi.connect(OpenAnalystHook(openanalyst, retry_for=0), "ds_abc123", poll_interval=0.05)
+def conn_id(connect: Any, emulator: Emulator) -> str:
+    return connect("openanalyst_sql", emulator.openanalyst_url)
+
+
+def connection_of(conn_id: str, dataset_id: str = "ds_abc123", **kwargs: Any) -> dbapi.Connection:
+    hook = OpenAnalystSqlHook(conn_id, schema=dataset_id, poll_interval=0.05, **kwargs)
+    hook.api_hook.retry_for = 0
+    return hook.get_conn()
+
+
+@pytest.fixture
+def connection(conn_id: str) -> dbapi.Connection:
+    return connection_of(conn_id)
 
 
 @pytest.fixture
@@ -89,6 +103,23 @@ def test_closing_a_connection_closes_its_cursors(connection: dbapi.Connection, c
     ):
         with pytest.raises(dbapi.Error, match="closed"):
             use()
+
+
+def test_context_managers_close_what_they_manage(conn_id: str) -> None:
+    with connection_of(conn_id) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(THREE)
+            assert cursor.fetchall() == ROWS
+        with pytest.raises(dbapi.Error, match="cursor is closed"):
+            cursor.fetchone()
+        with pytest.raises(ZeroDivisionError), connection.cursor() as failing:
+            raise ZeroDivisionError
+        with pytest.raises(dbapi.Error, match="cursor is closed"):
+            failing.fetchone()
+    with pytest.raises(dbapi.Error, match="connection is closed"):
+        connection.cursor()
+    with pytest.raises(dbapi.Error, match="connection is closed"), connection:
+        pass
 
 
 def test_without_transactions_commit_is_void(connection: dbapi.Connection) -> None:
@@ -222,6 +253,7 @@ def test_what_the_api_has_nothing_like(cursor: dbapi.Cursor, emulator: Emulator)
         "BEGIN",
         "commit",
         "SAVEPOINT a",
+        "/* one */\n" * 40 + "-- two\n" * 40 + "( /* *** */ /**/ delete from sales",
     ],
 )
 def test_writes_and_transactions_are_not_supported(cursor: dbapi.Cursor, emulator: Emulator, statement: str) -> None:
@@ -236,6 +268,14 @@ def test_queries_that_only_sound_like_writes(cursor: dbapi.Cursor, query: str) -
     assert cursor.fetchall() == [(1,)]
 
 
+@pytest.mark.parametrize("before", ["/* a comment */\n", "/*", "*/", "(", " ", "--\n", "--", "/**/", "/* -- */ ("])
+def test_what_stands_before_a_query_takes_no_time(cursor: dbapi.Cursor, before: str) -> None:
+    began = time.perf_counter()
+    for count in (20, 20_000):
+        dbapi._check_reads(before * count + "SELECT 1")
+    assert time.perf_counter() - began < 1
+
+
 def test_parameters_are_named(cursor: dbapi.Cursor) -> None:
     cursor.execute("SELECT :a AS a, :b AS b", {"a": "O'Brien", "b": -1.5})
     assert cursor.fetchone() == ("O'Brien", -1.5)
@@ -243,7 +283,7 @@ def test_parameters_are_named(cursor: dbapi.Cursor) -> None:
     assert cursor.fetchone() == (":a",)
 
 
-@pytest.mark.parametrize("parameters", [{"b": 1}, {"a": "\\"}, ["a"], ("a",)])
+@pytest.mark.parametrize("parameters", [{"b": 1}, {"a": "\\"}, ["a"], ("a",), {"a": 1, "b": 2}])
 def test_wrong_parameters_are_a_programming_error(cursor: dbapi.Cursor, emulator: Emulator, parameters: Any) -> None:
     with pytest.raises(dbapi.ProgrammingError):
         cursor.execute("SELECT :a", parameters)
@@ -257,8 +297,8 @@ def test_a_long_query_is_waited_for(cursor: dbapi.Cursor, emulator: Emulator) ->
     assert requests_to(emulator)["POST /v1/queries"] == 1
 
 
-def test_a_query_that_takes_too_long(openanalyst: str) -> None:
-    connection = dbapi.connect(OpenAnalystHook(openanalyst), "ds_abc123", query_timeout=0.2, poll_interval=0.05)
+def test_a_query_that_takes_too_long(conn_id: str) -> None:
+    connection = connection_of(conn_id, query_timeout=0.2)
     with pytest.raises(dbapi.OperationalError, match=r"did not end within query_timeout = 0\.2 s.*'running'") as caught:
         connection.cursor().execute('/* emulate: {"seconds": null} */ SELECT 1')
     assert not isinstance(caught.value, exceptions.PermanentError)
@@ -293,12 +333,12 @@ def test_errors_of_the_vendor(
     assert isinstance(caught.value.__cause__, exceptions.NenoaError)
 
 
-def test_an_unknown_dataset(openanalyst: str) -> None:
+def test_an_unknown_dataset(conn_id: str) -> None:
     with pytest.raises(dbapi.ProgrammingError, match="DATASET_NOT_FOUND"):
-        dbapi.connect(OpenAnalystHook(openanalyst), "ds_gone").cursor().execute("SELECT 1")
+        connection_of(conn_id, "ds_gone").cursor().execute("SELECT 1")
 
 
-@pytest.mark.parametrize("payload", [{"rows": [[1]]}, {"data": []}])
+@pytest.mark.parametrize("payload", [{"rows": [[1]]}, {"data": []}, {"rows": {}}, {"columns": "a", "rows": []}])
 def test_an_answer_that_makes_no_sense(
     cursor: dbapi.Cursor, monkeypatch: pytest.MonkeyPatch, payload: dict[str, Any]
 ) -> None:
@@ -307,7 +347,34 @@ def test_an_answer_that_makes_no_sense(
         cursor.execute("SELECT 1")
 
 
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ({"columns": ["id", "id"], "rows": [[1, 2]]}, r"with the name 'id', .* Give each an alias"),
+        ({"columns": ["id", {"name": "id"}], "rows": [{"id": 2}]}, "alias"),
+        ({"columns": ["a"], "rows": [[1]], "row_count": 1_000}, "has 1,000 rows, but sent 1"),
+        ({"columns": ["a"], "rows": [[1]], "has_more": True}, "has more rows, but sent 1"),
+    ],
+)
+def test_rows_that_cannot_be_taken_as_they_came(
+    cursor: dbapi.Cursor, monkeypatch: pytest.MonkeyPatch, payload: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setattr(OpenAnalystHook, "execute_query", lambda *args: Run("q", "completed", payload))
+    with pytest.raises(dbapi.DataError, match=words) as caught:
+        cursor.execute("SELECT 1")
+    assert isinstance(caught.value, exceptions.PermanentError)
+    with pytest.raises(dbapi.Error, match="no query was run"):
+        cursor.fetchall()
+
+
+def test_rows_as_lists(cursor: dbapi.Cursor, monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = {"columns": ["b", "a"], "rows": [[1, 2], {"a": 4, "b": 3}]}
+    monkeypatch.setattr(OpenAnalystHook, "execute_query", lambda *args: Run("q", "completed", payload))
+    cursor.execute("SELECT 1")
+    assert cursor.fetchall() == [(1, 2), (3, 4)]
+
+
 def test_no_answer(connect: Any) -> None:
-    hook = OpenAnalystHook(connect("openanalyst", "http://127.0.0.1:9"), retry_for=0)
+    conn_id = connect("openanalyst_sql", "http://127.0.0.1:9")
     with pytest.raises(dbapi.OperationalError, match="Connection refused"):
-        dbapi.connect(hook, "ds").cursor().execute("SELECT 1")
+        connection_of(conn_id).cursor().execute("SELECT 1")

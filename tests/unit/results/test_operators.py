@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from pyarrow import parquet
 
 from airflow_provider_nenoa.emulator import Emulator
 from airflow_provider_nenoa.exceptions import (
+    AirflowFailException,
     DownloadFailed,
+    FilesMissing,
     InvalidArgument,
     InvalidReply,
-    NotFound,
     ResultRefused,
     ResultsExpired,
     RunFailed,
@@ -40,6 +40,7 @@ from tests.unit.results.conftest import content_of, names_in
 
 WORKFLOW_ID = "6f1b8e2a-3c44-4c1e-9d0b-0f6f0c8f2a11"
 FILES = [{"name": "report.pdf", "size": 100_000}, {"name": "rows.csv", "content": "a,b\n1,2\n"}]
+FINISHED = {"seconds": 0, "files": FILES, "links": 0}
 BY_REGION = "SELECT region, sum(quantity) AS quantity FROM sales GROUP BY region ORDER BY region"
 
 
@@ -53,7 +54,7 @@ class Store(dict):  # type: ignore[type-arg]
 
 
 class TaskInstance:
-    max_tries = 0
+    try_number, max_tries = 1, 0
 
     def __init__(self) -> None:
         self.xcoms: dict[str, Any] = {}
@@ -74,20 +75,19 @@ def out(tmp_path: Path) -> str:
 
 def run_id_of(emulator: Emulator, nenai: str, **behaviour: Any) -> str:
     """Start a workflow run that ends at once, and wait for its end."""
-    run = NenAIHook(nenai).start_run(WORKFLOW_ID, {"emulate": {"seconds": 0, "files": FILES, **behaviour}})
+    run = NenAIHook(nenai).start_run(WORKFLOW_ID, {"emulate": {**FINISHED, **behaviour}})
     while not NenAIHook(nenai).get_run(run.run_id).status.is_end:
         time.sleep(0.01)
     return run.run_id
 
 
 def workflow(nenai: str, **kwargs: Any) -> NenAIRunWorkflowOperator:
-    emulate = {"seconds": 0, "files": FILES}
     return NenAIRunWorkflowOperator(
         task_id="workflow",
         workflow_id=WORKFLOW_ID,
         nenai_conn_id=nenai,
         poll_interval=0.05,
-        **{"workflow_params": {"emulate": emulate}, **kwargs},
+        **{"workflow_params": {"emulate": FINISHED}, **kwargs},
     )
 
 
@@ -97,23 +97,25 @@ def workflow(nenai: str, **kwargs: Any) -> NenAIRunWorkflowOperator:
 def test_a_workflow_stores_its_files(nenai: str, directory: str, context: Any) -> None:
     result = workflow(nenai, output_path=directory).execute(context)
     pdf, csv = result["files"]
-    assert (pdf["name"], pdf["path"], pdf["size"]) == ("results.files[0].url", f"{directory}/report.pdf", 100_000)
+    assert (pdf["name"], pdf["path"], pdf["size"]) == ("report.pdf", f"{directory}/report.pdf", 100_000)
     assert pdf["sha256"] == hashlib.sha256(content_of(pdf["path"])).hexdigest()
     assert content_of(csv["path"]) == b"a,b\n1,2\n"
-    assert result["result"]["results"]["files"][0]["url"].startswith("http"), "the payload stays as it was"
-    json.dumps(result)
+    assert result["result"]["assets"] == "fetched: see 'files'"
+    assert result["result"]["message_id"] == result["message_id"], "the rest of the payload is there as it was"
+    assert "X-Amz-Signature" not in json.dumps(result)
 
 
 def test_without_output_path_nothing_is_fetched(nenai: str, emulator: Emulator, context: Any) -> None:
     result = workflow(nenai).execute(context)
     assert result["files"] == []
-    assert not [route for route in requests_to(emulator) if "/files/" in route]
+    assert result["result"]["assets"].startswith("http"), "the payload stays as it was"
+    assert not [route for route in requests_to(emulator) if "/files/" in route or "/assets/" in route]
 
 
 def test_no_api_key_travels_with_a_download(nenai: str, emulator: Emulator, out: str, context: Any) -> None:
     workflow(nenai, output_path=out).execute(context)
-    downloads = [request for request in emulator.control.requests() if request["path"].startswith("/files/")]
-    assert len(downloads) == 2
+    downloads = [request for request in emulator.control.requests() if request["path"].startswith("/assets/")]
+    assert downloads
     assert API_KEY not in json.dumps(downloads)
 
 
@@ -139,32 +141,95 @@ def test_a_download_that_failed_is_taken_up_by_the_next_attempt(
     assert requests_to(emulator)["POST /runs"] == 1
 
 
-def test_expired_urls_without_a_way_to_fresh_ones_end_the_task_for_good(
+@pytest.mark.parametrize("files_as", ["urls", "zip"])
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_files_that_are_not_to_be_had_start_no_other_run(
+    nenai: str, emulator: Emulator, out: str, context: Any, status: int, files_as: str
+) -> None:
+    params = {"emulate": {**FINISHED, "files": FILES[:1], "files_as": files_as}}
+    path = "/files/*" if files_as == "urls" else "/assets/*"
+    emulator.control.fault("status", path=path, status=status, times=2)  # the second time with a fresh URL
+    with pytest.raises(
+        FilesMissing, match=r"has succeeded\. Clear the task to try its files again; no other"
+    ) as caught:
+        workflow(nenai, output_path=out, workflow_params=params).execute(context)
+    assert isinstance(caught.value, AirflowFailException), "another attempt by itself would see the same"
+    result = workflow(nenai, output_path=out, workflow_params=params).execute(context)
+    assert [file["path"] for file in result["files"]] == [f"{out}/report.pdf"]
+    assert requests_to(emulator)["POST /runs"] == 1
+
+
+def test_expired_urls_without_a_way_to_fresh_ones_are_said(
     emulator: Emulator, connect: Callable[..., str], out: str, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nenai = connect("nenai", emulator.nenai_url, extra={"run_status_path": "/runs/{message_id}"})
     emulator.control.settings(run_status_path=True, url_seconds=-60)
     operator = workflow(nenai, output_path=out)
-    hook = NenAIHook(nenai)
-    run = hook.get_run(run_id_of(emulator, nenai))
+    run = NenAIHook(nenai).get_run(run_id_of(emulator, nenai))
     monkeypatch.setattr(NenAIHook, "run_status_path", None)
     context["task_state_store"]["nenoa_run"] = "what an attempt left"
-    with pytest.raises(ResultsExpired, match="expired at"):
+    with pytest.raises(ResultsExpired, match=r"has expired: .*valid until .* before this answer.*Clear the task"):
         operator.finish(run, context)
-    assert context["task_state_store"] == {}, "who clears the task shall get another run"
+    assert context["task_state_store"] == {"nenoa_run": "what an attempt left"}
 
 
-def test_a_file_that_is_gone_ends_the_task_for_good(nenai: str, emulator: Emulator, out: str, context: Any) -> None:
-    emulator.control.fault("status", path="/files/*", status=404)
-    with pytest.raises(NotFound, match="is not there"):
-        workflow(nenai, output_path=out).execute(context)
-    assert context["task_state_store"] == {}, "who clears the task shall get another run"
+def test_without_durable_nothing_is_promised(nenai: str, emulator: Emulator, out: str, context: Any) -> None:
+    emulator.control.fault("status", path="/assets/*", status=404, times=4)
+    with pytest.raises(FilesMissing) as caught:
+        workflow(nenai, output_path=out, durable=False).execute(context)
+    assert "no other run" not in str(caught.value)
+
+
+def test_a_name_that_is_not_there_starts_no_other_run(nenai: str, emulator: Emulator, out: str, context: Any) -> None:
+    with pytest.raises(FilesMissing, match=r"'result\.nope'.*has succeeded"):
+        workflow(nenai, output_path=out, files="result.nope").execute(context)
+    workflow(nenai, output_path=out, files="assets").execute(context)
+    assert requests_to(emulator)["POST /runs"] == 1
+
+
+@pytest.mark.parametrize("operator", [NenAIRunWorkflowOperator, NenAIDownloadResultsOperator])
+@pytest.mark.parametrize("files", ["", "a..b", ["a", 1], 7, [None]])
+def test_names_are_checked_when_the_dag_is_parsed(operator: type[Any], files: object) -> None:
+    what = {"workflow_id": "w"} if operator is NenAIRunWorkflowOperator else {"message_id": "m"}
+    with pytest.raises(InvalidArgument, match="'files'"):
+        operator(task_id="t", output_path="o", files=files, **what)
+
+
+@pytest.mark.parametrize("unpack", [True, False])
+def test_the_zip_of_a_run_is_unpacked(
+    nenai: str, directory: str, emulator: Emulator, context: Any, unpack: bool
+) -> None:
+    params = {"emulate": FINISHED}
+    result = workflow(nenai, output_path=directory, workflow_params=params, unpack=unpack).execute(context)
+    if unpack:
+        assert [(file["name"], file["size"]) for file in result["files"]] == [("report.pdf", 100_000), ("rows.csv", 8)]
+        assert content_of(f"{directory}/rows.csv") == b"a,b\n1,2\n"
+    else:
+        assert [file["name"] for file in result["files"]] == ["assets"]
+        assert content_of(result["files"][0]["path"]).startswith(b"PK")
+    alone = NenAIDownloadResultsOperator(
+        task_id="download",
+        message_id=result["message_id"],
+        output_path=directory,
+        nenai_conn_id=nenai,
+        unpack=unpack,
+    )
+    assert alone.execute(context) == result["files"]
+
+
+def test_links_in_a_result_are_not_requested(nenai: str, emulator: Emulator, out: str, context: Any) -> None:
+    params = {"emulate": {**FINISHED, "links": 3}}
+    result = workflow(nenai, output_path=out, workflow_params=params).execute(context)
+    assert "http" in json.dumps(result["result"]["result"]), "there are some"
+    counts = requests_to(emulator)
+    assert not [route for route in counts if "/links/" in route]
+    assert [route for route in counts if "/assets/" in route]
 
 
 def test_where_runs_can_be_polled_fresh_urls_are_fetched(nenai: str, emulator: Emulator, out: str) -> None:
     hook = NenAIHook(nenai)
     payload = hook.get_run(run_id_of(emulator, nenai)).payload
-    old = json.loads(json.dumps(payload).replace("X-Signature=", "X-Signature=forged"))
+    old = json.loads(json.dumps(payload).replace("X-Amz-Signature=", "X-Amz-Signature=forged"))
     files = hook.download_results(old, out)
     assert [file["size"] for file in files] == [100_000, 8]
 
@@ -177,13 +242,13 @@ def test_a_run_of_a_real_vendor_must_not_lead_to_this_machine(connect: Callable[
     hook = NenAIHook(connect("nenai"))
     for url in ("http://127.0.0.1/x", "https://127.0.0.1/x", "https://localhost/x", "https://169.254.169.254/x"):
         with pytest.raises(ResultRefused):
-            hook.download_results({"url": url}, out)
+            hook.download_results({"assets": url}, out)
 
 
 def test_private_hosts_are_named_on_the_connection(connect: Callable[..., str], out: str) -> None:
     hook = NenAIHook(connect("nenai", extra={"private_file_hosts": "minio.corp, 127.0.0.1"}))
     with pytest.raises(DownloadFailed, match="Connection refused"):  # so it was asked
-        hook.download_results({"url": "https://127.0.0.1:9/x"}, out)
+        hook.download_results({"assets": "https://127.0.0.1:9/x"}, out)
 
 
 @pytest.mark.parametrize("kwargs", [{"max_files": 1}, {"max_file_size": 99_999}])
@@ -198,7 +263,7 @@ def test_downloading_alone(nenai: str, emulator: Emulator, out: str, context: An
     files = NenAIDownloadResultsOperator(
         task_id="download", message_id=message_id, output_path=out, nenai_conn_id=nenai
     ).execute(context)
-    assert [file["name"] for file in files] == ["results.files[0].url", "results.files[1].url"]
+    assert [file["name"] for file in files] == ["report.pdf", "rows.csv"]
     assert names_in(out) == ["report.pdf", "rows.csv"]
     assert context["ti"].xcoms["message_id"] == message_id
 
@@ -267,19 +332,29 @@ def test_too_many_rows_for_xcom(openanalyst: str, context: Any) -> None:
     assert len(query(openanalyst, "SELECT * FROM sales", max_xcom_rows=5_856).execute(context)["rows"]) == 5_856
 
 
-def test_a_vendor_that_sends_fewer_rows_than_it_says(openanalyst: str, context: Any) -> None:
-    class Watched(OpenAnalystExecuteQueryOperator):
-        log = Mock()
+def test_a_vendor_that_sends_fewer_rows_than_it_says(
+    openanalyst: str, context: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    partial = Run("q", "completed", {"columns": ["a"], "rows": [{"a": 1}], "row_count": 5_000})
+    with pytest.raises(ResultRefused, match="has 5,000 rows, but sent 1"):
+        query(openanalyst).finish(partial, context)
+    assert query(openanalyst, allow_partial=True).finish(partial, context)["row_count"] == 5_000
+    assert "has 5,000 rows, but sent 1" in caplog.text
 
-    operator = Watched(task_id="query", dataset_id="ds", query="SELECT 1", openanalyst_conn_id=openanalyst)
-    payload = {"columns": ["a"], "rows": [{"a": 1}], "row_count": 5_000}
-    assert operator.finish(Run("q", "completed", payload), context)["row_count"] == 5_000
-    assert Watched.log.warning.call_args.args[1:] == (5_000, 1)
+
+def test_two_columns_of_one_name(openanalyst: str, context: Any) -> None:
+    with pytest.raises(ResultRefused, match=r"with the name 'x'.*alias"):
+        query(openanalyst, "SELECT 1 AS x, 2 AS x").execute(context)
+
+
+def test_a_format_that_there_is_none_of_is_said_at_parse_time(openanalyst: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"'output_format' cannot be 'xlsx'.*jsonl, csv, parquet"):
+        query(openanalyst, output_path="x.csv", output_format="xlsx")
 
 
 def test_a_query_that_ended_without_rows(openanalyst: str, context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = Run("q", "completed", {"status": "completed", "data": []})
-    monkeypatch.setattr(OpenAnalystHook, "get_query_results", lambda self, query_id: ended)
+    monkeypatch.setattr(OpenAnalystHook, "get_query_results", lambda self, query_id, **kwargs: ended)
     with pytest.raises(InvalidReply, match="sent no 'rows'"):
         query(openanalyst).finish(ended, context)
 
@@ -294,7 +369,7 @@ def test_a_webhook_that_brings_the_rows_spares_a_request(openanalyst: str, emula
     "kwargs",
     [
         {"output_path": "file:///tmp/x"},
-        {"output_path": "file:///tmp/x.csv", "output_format": "xlsx"},
+        {"parameters": {"a": 1}, "sql": "SELECT 1"},
         {"output_path": "nowhere://x.csv"},
         {"parameters": {"a": "back\\slash"}, "sql": "SELECT :a"},
         {"parameters": {}, "sql": "SELECT :a"},

@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from airflow_provider_nenoa import rows as rows_module
-from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidReply
-from airflow_provider_nenoa.rows import Table, format_of, table_of, write_object, write_objects, write_table
+from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidReply, ResultRefused
+from airflow_provider_nenoa.results import rows as rows_module
+from airflow_provider_nenoa.results.rows import format_of, write_object, write_objects, write_table
+from airflow_provider_nenoa.vendors.rows import Table, table_of
 from tests.unit.results.conftest import content_of, names_in
 
 ROWS: list[dict[str, Any]] = [
@@ -51,7 +52,10 @@ def test_columns_are_in_the_vendors_order() -> None:
         ({"columns": [{"name": "x", "type": "integer"}], "rows": []}, ["x"], 0),
         ({"columns": ["x"], "rows": None, "row_count": None}, ["x"], 0),
         ({"columns": None, "rows": []}, [], 0),
-        ({"columns": ["x"], "rows": [{"x": 1}], "row_count": 7}, ["x"], 7),
+        ({"columns": ["x"], "rows": [{"x": 1}], "row_count": "7"}, ["x"], 1),
+        ({"columns": ["x"], "rows": [{"x": 1}], "row_count": True}, ["x"], 1),
+        ({"columns": ["x", "y"], "rows": [[1, 2], {"y": 3, "z": 4}]}, ["x", "y", "z"], 2),
+        ({"status": "completed", "data": {"columns": ["x"], "rows": [[1]], "row_count": 1}}, ["x"], 1),
         ({"run_id": "q", "status": "completed", "result": {"columns": ["x"], "rows": []}}, ["x"], 0),
     ],
 )
@@ -66,10 +70,44 @@ def test_payloads_without_rows(payload: dict[str, Any]) -> None:
     assert table_of(payload) is None
 
 
-@pytest.mark.parametrize("rows", [[[1, 2]], "rows", {"a": 1}, [None]])
+@pytest.mark.parametrize("rows", [[[1, 2]], "rows", {"a": 1}, [None], [{"a": 1}, 7], [{"a": 1}, [1, 2]]])
 def test_rows_that_are_no_objects(rows: object) -> None:
-    with pytest.raises(InvalidReply, match="not objects"):
-        table_of({"rows": rows})
+    with pytest.raises(InvalidReply, match=r"by column|not a list"):
+        table_of({"rows": rows, "columns": ["a"]})
+
+
+def test_rows_as_lists_are_told_apart_by_the_columns() -> None:
+    table = table_of({"columns": [{"name": "b"}, "a"], "rows": [[1, None], [2, [3]]], "row_count": 2})
+    assert table == Table(["b", "a"], [{"b": 1, "a": None}, {"b": 2, "a": [3]}], 2)
+
+
+@pytest.mark.parametrize("columns", [["a", "b", "a"], ["a", {"name": "a"}], [1, "1"]])
+@pytest.mark.parametrize("rows", [[], [{"a": 1}], [[1, 2, 3]]])
+def test_two_columns_of_one_name(columns: list[Any], rows: list[Any]) -> None:
+    with pytest.raises(ResultRefused, match=r"more than one column with the name '[a1]'.*alias"):
+        table_of({"columns": columns, "rows": rows})
+
+
+@pytest.mark.parametrize(
+    "more", [{"row_count": 7}, {"has_more": True}, {"truncated": True}, {"pagination": {"has_more": True}}]
+)
+def test_missing_rows_are_an_error_unless_told_otherwise(
+    more: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    payload = {"columns": ["x"], "rows": [{"x": 1}]} | more
+    with pytest.raises(ResultRefused, match=r"has (7|more) rows, but sent 1\. .*allow_partial=True"):
+        table_of(payload)
+    table = table_of(payload, allow_partial=True)
+    assert table is not None
+    assert (table.rows, table.row_count) == ([{"x": 1}], more.get("row_count", 1))
+    assert "but sent 1" in caplog.text
+
+
+def test_fewer_rows_than_there_are_said_to_be_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    table = table_of({"columns": ["x"], "rows": [{"x": 1}, {"x": 2}], "row_count": 1})
+    assert table is not None
+    assert len(table.rows) == 2
+    assert "has 1 rows, but sent 2" in caplog.text
 
 
 # --- the format
@@ -107,7 +145,7 @@ def test_the_rest_does_without_pyarrow() -> None:
     # This very module imports it, so another process has to be asked.
     import subprocess
 
-    code = "import sys; import airflow_provider_nenoa.rows; sys.exit('pyarrow' in sys.modules)"
+    code = "import sys; import airflow_provider_nenoa.results.rows; sys.exit('pyarrow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -29,10 +29,12 @@ from airflow.providers.common.sql.sensors.sql import SqlSensor
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk import Connection
 
-from airflow_provider_nenoa import dbapi
 from airflow_provider_nenoa.emulator import Emulator
 from airflow_provider_nenoa.exceptions import InvalidConnection, PermanentError
+from airflow_provider_nenoa.hooks.openanalyst import OpenAnalystHook
 from airflow_provider_nenoa.hooks.openanalyst_sql import OpenAnalystSqlHook
+from airflow_provider_nenoa.runs import Run
+from airflow_provider_nenoa.sql import dbapi
 from tests.unit.conftest import API_KEY, requests_to
 
 BY_REGION = "SELECT region, sum(quantity) AS quantity FROM sales GROUP BY region ORDER BY region"
@@ -142,6 +144,48 @@ def test_execute_with_parameters(conn_id: str) -> None:
     sql = "SELECT sum(quantity) AS n FROM sales WHERE region = :region"
     operator = SQLExecuteQueryOperator(task_id="x", conn_id=conn_id, sql=sql, parameters={"region": "South"})
     assert run(operator) == [(23475,)]
+
+
+@pytest.mark.parametrize("sql", [["SELECT :a AS x", "SELECT :b AS x"], "SELECT :a AS x; SELECT :b AS x"])
+def test_several_queries_share_their_parameters(conn_id: str, emulator: Emulator, sql: Any) -> None:
+    def execute(**parameters: Any) -> Any:
+        return run(
+            SQLExecuteQueryOperator(
+                task_id="x",
+                conn_id=conn_id,
+                sql=sql,
+                parameters=parameters,
+                split_statements=isinstance(sql, str),
+                return_last=False,
+            )
+        )
+
+    assert execute(a=1, b="x; y") == [[(1,)], [("x; y",)]]
+    sent = len(emulator.control.requests())
+    with pytest.raises(dbapi.ProgrammingError, match="has 'c', for which"):
+        execute(a=1, b=2, c=3)
+    assert len(emulator.control.requests()) == sent
+
+
+@pytest.mark.parametrize("extra", [{"webhook_secret": "s"}, {"plan": "pro", "timeout": 3}, {}])
+def test_sql_with_a_connection_for_the_other_operators(
+    emulator: Emulator, connect: Callable[..., str], extra: dict[str, Any]
+) -> None:
+    conn_id = connect("openanalyst", emulator.openanalyst_url, extra=extra)
+    operator = SQLExecuteQueryOperator(task_id="x", conn_id=conn_id, sql="SELECT 1")
+    with pytest.raises(
+        InvalidConnection, match="is of type 'openanalyst'; SQL operators need one of type 'openanalyst_sql'"
+    ):
+        run(operator)
+
+
+def test_missing_rows_are_an_error_unless_told_otherwise(conn_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = {"columns": ["a"], "rows": [[1]], "row_count": 2}
+    monkeypatch.setattr(OpenAnalystHook, "execute_query", lambda *args, **kwargs: Run("q", "completed", payload))
+    with pytest.raises(dbapi.DataError, match="has 2 rows, but sent 1"):
+        run(SQLExecuteQueryOperator(task_id="x", conn_id=conn_id, sql="SELECT 1"))
+    told = SQLExecuteQueryOperator(task_id="x", conn_id=conn_id, sql="SELECT 1", hook_params={"allow_partial": True})
+    assert run(told) == [(1,)]
 
 
 def test_the_descriptions_name_the_columns(conn_id: str) -> None:
@@ -305,13 +349,70 @@ def test_empty_data_frames(conn_id: str, df_type: Any) -> None:
 
 def test_data_frames_with_nulls_and_nesting(conn_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"a": 1, "b": [1], "c": {"x": 1}, "d": None}, {"a": None, "b": [], "c": None, "d": None}]
-    table = dbapi.table_of({"columns": ["a", "b", "c", "d"], "rows": rows})
-    monkeypatch.setattr(dbapi, "table_of", lambda payload: table)
+    payload = {"columns": ["a", "b", "c", "d"], "rows": rows}
+    monkeypatch.setattr(OpenAnalystHook, "execute_query", lambda *args, **kwargs: Run("q", "completed", payload))
     hook = OpenAnalystSqlHook(conn_id)
     assert hook.get_df("SELECT 1")["b"].tolist() == [[1], []]
     frame = hook.get_df("SELECT 1", df_type="polars")
     assert frame["a"].to_list() == [1, None]
     assert frame["d"].to_list() == [None, None]
+
+
+@pytest.fixture
+def pandas_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pandas 2 asks for a rollback after any error, and puts an error of its own in its place."""
+    if pandas.__version__ < "3":
+        return
+
+    def execute(self: Any, sql: str, params: Any = None) -> Any:
+        cursor = self.con.cursor()
+        try:
+            cursor.execute(sql, *([] if params is None else [params]))
+        except Exception as error:
+            try:
+                self.con.rollback()
+            except Exception as second:
+                raise pandas.errors.DatabaseError(f"failed on {sql}\n{error}\nunable to rollback") from second
+            raise pandas.errors.DatabaseError(f"failed on {sql}: {error}") from error
+        return cursor
+
+    monkeypatch.setattr("pandas.io.sql.SQLiteDatabase.execute", execute)
+
+
+@pytest.mark.parametrize("version", ["the one that is installed", "2"])
+@pytest.mark.parametrize(
+    ("status", "raised", "permanent"),
+    [(422, dbapi.ProgrammingError, True), (401, dbapi.AccessDenied, True), (500, dbapi.OperationalError, False)],
+)
+@pytest.mark.parametrize("df_type", ["pandas", "polars"])
+def test_data_frames_raise_the_real_error(
+    request: pytest.FixtureRequest,
+    conn_id: str,
+    emulator: Emulator,
+    version: str,
+    status: int,
+    raised: type[dbapi.Error],
+    permanent: bool,
+    df_type: Any,
+) -> None:
+    if version == "2":
+        request.getfixturevalue("pandas_2")
+    hook = OpenAnalystSqlHook(conn_id)
+    hook.api_hook.retry_for = 0
+    for ask in (
+        lambda: hook.get_df("SELECT 1", df_type=df_type),
+        lambda: list(hook.get_df_by_chunks("SELECT 1", chunksize=2, df_type=df_type)),
+    ):
+        emulator.control.fault("status", status=status)
+        with pytest.raises(raised, match=f"OpenAnalyst answered {status}") as caught:
+            ask()
+        assert isinstance(caught.value, PermanentError) == permanent
+        assert "rollback" not in str(caught.value)
+
+
+def test_an_error_of_pandas_itself_stays(conn_id: str) -> None:
+    with pytest.raises(KeyError):
+        OpenAnalystSqlHook(conn_id).get_df("SELECT 1 AS a", index_col="nowhere")
 
 
 def test_pandas_by_chunks(conn_id: str) -> None:
@@ -369,7 +470,8 @@ def test_without_the_common_sql_provider_only_this_hook_is_missing() -> None:
     code = """
 import sys
 sys.modules["airflow.providers.common.sql.hooks.sql"] = None
-import airflow_provider_nenoa.dbapi, airflow_provider_nenoa.rows, airflow_provider_nenoa.operators.openanalyst
+import airflow_provider_nenoa.sql.dbapi, airflow_provider_nenoa.results.rows
+import airflow_provider_nenoa.operators.openanalyst
 from airflow_provider_nenoa.exceptions import AirflowOptionalProviderFeatureException
 try:
     import airflow_provider_nenoa.hooks.openanalyst_sql

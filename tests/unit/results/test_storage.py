@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.sdk import ObjectStoragePath
+from fsspec.implementations.memory import MemoryFileSystem
 from s3fs import S3FileSystem
 from s3fs.core import S3File
 
 from airflow_provider_nenoa.exceptions import InvalidArgument
-from airflow_provider_nenoa.storage import PART_SIZE, NewFile, Place
+from airflow_provider_nenoa.results.storage import PART_SIZE, NewFile, Place
 from tests.unit.results.conftest import BUCKET, content_of, names_in
 
 
@@ -71,21 +76,139 @@ def test_an_empty_file(directory: str) -> None:
     assert file.stored["sha256"] == hashlib.sha256().hexdigest()
 
 
-def test_a_large_file_is_uploaded_in_parts(s3: S3FileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts: list[int] = []
-    upload = S3File._upload_chunk
+@pytest.fixture
+def s3_calls(s3: S3FileSystem) -> Iterator[list[str]]:
+    """The S3 operations that were asked for, in order."""
+    calls: list[str] = []
 
-    def count(self: S3File, final: bool = False) -> object:
-        parts.append(self.buffer.tell())
-        return upload(self, final)
+    def note(model: Any, **kwargs: Any) -> None:
+        calls.append(model.name)
 
-    monkeypatch.setattr(S3File, "_upload_chunk", count)
-    with NewFile(Place(f"s3://{BUCKET}/large.bin"), "") as file:
-        for _ in range(5):
-            file.write(os.urandom(PART_SIZE // 2))
-    assert len(parts) > 1
-    assert max(parts) <= PART_SIZE * 3 // 2
-    assert hashlib.sha256(content_of(f"s3://{BUCKET}/large.bin")).hexdigest() == file.stored["sha256"]
+    s3.connect()
+    s3.s3.meta.events.register("before-call.s3", note)
+    yield calls
+    s3.s3.meta.events.unregister("before-call.s3", note)
+
+
+def fresh_key() -> str:
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+
+
+def is_there(key: str) -> bool:
+    return key.rpartition("/")[2] in names_in(f"s3://{BUCKET}")
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"x" * (PART_SIZE - 1)], ids=len)
+def test_what_fits_into_one_request_is_one(s3_calls: list[str], content: bytes) -> None:
+    key = fresh_key()
+    with NewFile(Place(key), "") as file:
+        file.write(content)
+        assert s3_calls == []
+    assert s3_calls == ["PutObject"]
+    assert content_of(key) == content
+
+
+@pytest.mark.parametrize("pieces", [[PART_SIZE], [PART_SIZE // 2] * 5, [1, PART_SIZE * 3, 1]], ids=str)
+def test_a_large_file_is_uploaded_once_in_parts(s3: S3FileSystem, s3_calls: list[str], pieces: list[int]) -> None:
+    key = fresh_key()
+    content = [os.urandom(size) for size in pieces]
+    with NewFile(Place(key), "") as file:
+        for piece in content:
+            file.write(piece)
+        assert "UploadPart" in s3_calls
+        assert not is_there(key)
+        s3_calls[:] = [call for call in s3_calls if "Upload" in call]  # without our own question
+    assert s3_calls[0] == "CreateMultipartUpload"
+    assert s3_calls[-1] == "CompleteMultipartUpload"
+    assert set(s3_calls[1:-1]) == {"UploadPart"}
+    assert hashlib.sha256(content_of(key)).hexdigest() == file.stored["sha256"]
+    assert content_of(key) == b"".join(content)
+
+
+@pytest.mark.parametrize("size", [10, PART_SIZE * 2])
+def test_an_upload_that_failed_leaves_nothing_at_the_store(s3: S3FileSystem, s3_calls: list[str], size: int) -> None:
+    key = fresh_key()
+
+    def die_half_way() -> None:
+        with NewFile(Place(key), "") as file:
+            file.write(b"x" * size)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        die_half_way()
+    gc.collect()  # what fsspec forgets to throw away it uploads when its memory is freed
+    assert s3_calls == ([] if size == 10 else ["CreateMultipartUpload", "UploadPart", "AbortMultipartUpload"])
+    assert not is_there(key)
+
+
+def test_an_upload_that_starts_anew_is_uploaded_once(s3_calls: list[str]) -> None:
+    key = fresh_key()
+    with NewFile(Place(key), "") as file:
+        file.write(b"x" * PART_SIZE)
+        file.restart()
+        file.write(b"right")
+    assert s3_calls == ["CreateMultipartUpload", "UploadPart", "AbortMultipartUpload", "PutObject"]
+    assert content_of(key) == b"right"
+
+
+def test_a_store_that_refuses_the_last_step_keeps_nothing(
+    s3: S3FileSystem, s3_calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: S3File) -> None:
+        raise OSError("Slow down")
+
+    monkeypatch.setattr(S3File, "commit", fail)
+    key = fresh_key()
+    with pytest.raises(OSError, match="Slow down"), NewFile(Place(key), "") as file:
+        file.write(b"x" * PART_SIZE)
+    assert s3_calls[-1] == "AbortMultipartUpload"
+    assert not is_there(key)
+
+
+def test_nobody_elses_transaction_gets_our_files(s3: S3FileSystem) -> None:
+    key = fresh_key()
+    with NewFile(Place(key), "") as file:
+        file.write(b"x" * PART_SIZE)
+        assert not s3.transaction.files
+    assert not s3.transaction.files
+
+
+class Renaming(MemoryFileSystem):
+    """A file system that can rename, as SFTP can."""
+
+    store: dict[str, Any] = {}
+    pseudo_dirs = [""]
+    moves: list[str] = []
+
+    def mv(self, path1: str, path2: str, **kwargs: Any) -> None:
+        self.moves.append(path2)
+        self.store[path2] = self.store.pop(path1)
+
+    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        raise NotImplementedError
+
+
+def test_where_files_can_be_renamed_they_are() -> None:
+    place = Place("memory://host/a/out")
+    place.fs = fs = Renaming()
+    with NewFile(place, "") as file:
+        file.write(b"x")
+        assert not [name for name in fs.store if name.endswith("out")]
+    assert [name.rpartition("/")[2] for name in fs.moves] == ["out"]
+    assert [name.rpartition("/")[2] for name in fs.store] == ["out"]
+
+
+@pytest.mark.parametrize("output_path", ["~", "~/out", "~me/out", "file://~/out", "local://~/out"])
+def test_nobodys_home_is_meant(output_path: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"begins with '~'.*Write the whole path"):
+        Place(output_path)
+
+
+def test_a_tilde_elsewhere_is_a_letter(tmp_path: Path, s3: S3FileSystem) -> None:
+    for directory in (f"{tmp_path}/~a", f"file://{tmp_path}/~", f"s3://{BUCKET}/~me"):
+        with NewFile(Place(directory).file("x~"), "") as file:
+            file.write(b"x")
+        assert content_of(file.stored["path"]) == b"x"
 
 
 def test_wildcards_in_a_path_are_only_characters(s3: S3FileSystem, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -74,7 +76,7 @@ def test_the_wait_is_asked_for_and_allowed_for(
 def _reply(body: Any) -> requests.Response:
     reply = requests.Response()
     reply.status_code = 200
-    reply.json = lambda **kwargs: body  # type: ignore[method-assign]
+    reply._content = json.dumps(body).encode()
     return reply
 
 
@@ -100,9 +102,11 @@ def test_events_are_read(web: responses.RequestsMock, client: ReceiverClient) ->
 
 
 def test_each_request_is_signed_anew_and_for_its_connection_only(
-    web: responses.RequestsMock, client: ReceiverClient, monkeypatch: pytest.MonkeyPatch
+    web: responses.RequestsMock, client: ReceiverClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(requests.sessions, "get_netrc_auth", lambda url: ("user", "password of a .netrc entry"))
+    (tmp_path / "netrc").write_text("machine airflow.test login user password hunter22")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert requests.utils.get_netrc_auth(BASE) == ("user", "hunter22")
     web.get(f"{API}/events", json=EVENTS)
     client.check()
     kind, token = web.calls[0].request.headers["Authorization"].split(" ")

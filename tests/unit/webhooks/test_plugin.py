@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
+import pytest
 from airflow.plugins_manager import AirflowPlugin
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from airflow_provider_nenoa import airflow_internals
 from airflow_provider_nenoa.webhooks import app
-from airflow_provider_nenoa.webhooks.plugin import LazyReceiver, NenoaPlugin
+from airflow_provider_nenoa.webhooks.plugin import LazyReceiver, Listener, NenoaPlugin
 
 
 def test_it_is_what_airflow_asks_of_a_plugin() -> None:
@@ -22,6 +25,7 @@ def test_importing_it_loads_nothing_of_the_receiver() -> None:
     code = """
 import sys
 from airflow.plugins_manager import AirflowPlugin
+import airflow.listeners
 before = set(sys.modules)
 import airflow_provider_nenoa.webhooks.plugin
 print(*sorted(name for name in set(sys.modules) - before))
@@ -51,3 +55,46 @@ def test_the_app_is_built_once_with_the_first_request(monkeypatch) -> None:  # t
     assert client.get("/nenoa/health").status_code == 204
     assert client.get("/nenoa/health").status_code == 204
     assert built == [1]
+
+
+def test_a_triggerer_gets_ready_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = threading.Event()
+    monkeypatch.setattr(airflow_internals, "build_in_process_api", built.set)
+    Listener().on_starting(component=None)
+    assert built.wait(5)
+
+
+def test_what_a_triggerer_builds_is_there() -> None:
+    code = """
+import logging, sys
+from airflow_provider_nenoa.airflow_internals import build_in_process_api
+build_in_process_api()
+print("airflow.api_fastapi.execution_api.routes.connections" in sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split()[-1] == "True"
+
+
+@pytest.mark.parametrize(
+    ("command", "listens"), [("triggerer", True), ("dag-processor", False), ("scheduler", False), ("tasks", False)]
+)
+def test_only_a_triggerer_listens(command: str, listens: bool) -> None:
+    """Where anything does, Airflow refuses all DAGs with a task that a trigger may end."""
+    code = """
+from airflow.listeners.listener import get_listener_manager
+print([type(each).__module__ for each in get_listener_manager().pm.get_plugins()])
+"""
+    ran = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True, check=True)
+    assert ("airflow_provider_nenoa.webhooks.plugin" in ran.stdout.splitlines()[-1]) is listens, ran.stdout
+
+
+def test_it_is_no_plugin_of_airflow_2() -> None:
+    """Airflow 3.0's API server starts with one of those only where the FAB provider is installed."""
+    for name in ("flask_blueprints", "appbuilder_views", "appbuilder_menu_items"):
+        assert getattr(NenoaPlugin, name) == [], name
+
+
+def test_the_page_is_in_airflows_menu() -> None:
+    (view,) = NenoaPlugin.external_views
+    assert view["name"] == "Nenoa"
+    assert view["href"] == "nenoa/page/"  # relative: Airflow's own path may have a prefix

@@ -6,14 +6,15 @@ from typing import Any
 
 import jwt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_nenoa.webhooks.tokens import LIFETIME, issue, verify
+from airflow_provider_nenoa.webhooks.tokens import LIFETIME, SKEW, issue, verify
 
 SECRET = "a secret that is long enough for every library and algorithm"
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_a_token_opens_its_own_connection_with_its_own_secret_only(conn_id: str, secret: str) -> None:
     token = issue(conn_id, secret)
@@ -22,11 +23,19 @@ def test_a_token_opens_its_own_connection_with_its_own_secret_only(conn_id: str,
     assert not verify(token, conn_id, secret + "x")
 
 
+def test_each_of_two_secrets_opens() -> None:
+    for secret, opens in (("new", True), ("old", True), ("older", False)):
+        assert verify(issue("conn", secret), "conn", ["new", "old"]) is opens
+    assert not verify(issue("conn", ""), "conn", [])
+
+
+@settings(deadline=None)
 @given(st.text())
 def test_any_other_text_is_refused_and_never_raises(token: str) -> None:
     assert not verify(token, "conn", SECRET)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["aud", "exp", "nbf", "iat", "x"]), st.none() | st.integers() | st.text()))
 def test_claims_of_every_kind_never_raise(claims: dict[str, Any]) -> None:
     try:
@@ -61,10 +70,22 @@ def test_the_secret_is_the_key_as_it_stands_and_no_length_of_it_is_warned_of(sec
         ({"exp": 30}, SECRET, "HS256"),
         ({"aud": "conn"}, SECRET, "HS256"),
         ({"aud": "conn", "exp": 30}, SECRET + "!", "HS256"),
+        ({"aud": "conn", "exp": LIFETIME + SKEW + 5}, SECRET, "HS256"),
+        ({"aud": "conn", "exp": 10**9}, SECRET, "HS256"),
         ({"aud": "conn", "exp": 30}, SECRET, "HS384"),
         ({"aud": "conn", "exp": 30}, "", "none"),
     ],
-    ids=["expired", "other audience", "no audience", "never expires", "other key", "other algorithm", "none"],
+    ids=[
+        "expired",
+        "other audience",
+        "no audience",
+        "never expires",
+        "other key",
+        "lives too long",
+        "lives for ever",
+        "other algorithm",
+        "none",
+    ],
 )
 def test_wrong_tokens_are_refused(claims: dict[str, Any], key: str, algorithm: str) -> None:
     if "exp" in claims:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_nenoa.runs import Run
-from airflow_provider_nenoa.webhooks.store import Delivery
-from airflow_provider_nenoa.webhooks.writer import BATCH, QUEUE, QueueFull, Writer
+from airflow_provider_nenoa.vendors.messages import Message
+from airflow_provider_nenoa.webhooks.rows import Delivery
+from airflow_provider_nenoa.webhooks.writer import BATCH, BATCH_BYTES, QUEUE, QUEUE_BYTES, QueueFull, Writer
 
 
 class GatedStore:
@@ -25,12 +25,12 @@ class GatedStore:
         assert self.go_on.wait(10)
         if self.error is not None:
             raise self.error
-        self.batches.append([delivery.run.run_id for delivery in deliveries])
-        return [delivery.run.run_id != "known" for delivery in deliveries]
+        self.batches.append([str(delivery.message.run_id) for delivery in deliveries])
+        return [delivery.message.run_id != "known" for delivery in deliveries]
 
 
-def delivery(run_id: object) -> Delivery:
-    return Delivery("c", Run(str(run_id), "success"))
+def delivery(run_id: object, conn_id: str = "c", size: int = 1) -> Delivery:
+    return Delivery(conn_id, Message(str(run_id), "success"), bytes(size), "digest")
 
 
 @pytest.fixture
@@ -94,6 +94,25 @@ def test_the_queue_has_an_end(store: GatedStore) -> None:
     store.go_on.set()
     assert all(future.result(10) for future in futures)
     assert writer.submit(delivery("room again")).result(10)
+
+
+def test_one_connection_cannot_hold_up_the_others(store: GatedStore) -> None:
+    writer = Writer(store, lambda: None)  # type: ignore[arg-type]
+    futures = [writer.submit(delivery("in the transaction"))]
+    assert store.started.wait(10)
+    half = QUEUE_BYTES // 2
+    futures += [writer.submit(delivery(f"flood{number}", "flood", half)) for number in range(2)]
+    with pytest.raises(QueueFull):
+        writer.submit(delivery("one too many", "flood"))
+    futures += [writer.submit(delivery(f"c{number}")) for number in range(3)]
+    futures += [writer.submit(delivery("large", "other", QUEUE_BYTES + 1))]
+    store.go_on.set()
+    assert all(future.result(10) for future in futures)
+    assert half >= BATCH_BYTES
+    order = [run_id for batch in store.batches for run_id in batch]
+    assert order.index("c0") < order.index("flood1"), "each in turn"
+    assert [run_id for run_id in order if run_id[0] == "c"] == ["c0", "c1", "c2"]
+    assert writer.submit(delivery("room again", "flood", QUEUE_BYTES)).result(10)
 
 
 def test_pruning_that_fails_does_no_harm(store: GatedStore) -> None:

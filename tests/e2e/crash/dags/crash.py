@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Context, TaskGroup
+from requests import Response
 
 from airflow_provider_nenoa.hooks.base import VendorHook
-from airflow_provider_nenoa.operators import base
+from airflow_provider_nenoa.operators import attempt
 from airflow_provider_nenoa.operators.attempt import Attempt
 from airflow_provider_nenoa.operators.base import RunOperator
 from airflow_provider_nenoa.operators.memory import Note
@@ -45,12 +46,16 @@ class Mortal(RunOperator):
             self._dies = conf.get("dies")
         for name, value in conf.get("arguments", {}).items():
             setattr(self, name, value)
-        base.GRACE = conf.get("grace", base.GRACE)
+        attempt.GRACE = conf.get("grace", attempt.GRACE)
 
     def make_hook(self) -> VendorHook:
         hook = super().make_hook()
-        hook.on_response = lambda response: response.request.method == "POST" and self.reach("reply unread")
+        hook.on_response = self._read
         return hook
+
+    def _read(self, response: Response) -> None:
+        if response.request.method == "POST" and "/mcp" not in str(response.request.url):
+            self.reach("reply unread")
 
     def start(self, callback_url: str | None, before_send: Callable[[], None]) -> Run:
         def announce() -> None:

@@ -1,0 +1,1 @@
+"""OpenAnalyst's agents as tools of other agents."""

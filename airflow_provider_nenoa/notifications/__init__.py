@@ -1,0 +1,1 @@
+"""Callbacks: who is told when a task has failed."""

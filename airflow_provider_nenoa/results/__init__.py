@@ -1,0 +1,1 @@
+"""What runs leave: files and rows, into whatever storage Airflow can write to."""

@@ -1,0 +1,1 @@
+"""OpenAnalyst's queries as a database for Python."""

@@ -1,0 +1,190 @@
+"""
+OpenAnalyst, by its API page and the public pages that it leads to: replies, rows, plans, webhooks.
+
+What is sent, in either of the vendor's two forms, is in `openanalyst_forms`; how a list goes on is in
+`openanalyst_pages`. Replies are read here in both forms, whichever the connection names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_nenoa.exceptions import InvalidReply, StartOutcomeUnknown
+from airflow_provider_nenoa.runs import Run, RunStatus, status_of
+from airflow_provider_nenoa.vendors.openanalyst_webhooks import RUN_KINDS as RUN_KINDS
+from airflow_provider_nenoa.vendors.openanalyst_webhooks import read_webhook as read_webhook
+from airflow_provider_nenoa.vendors.rows import part_with_rows
+from airflow_provider_nenoa.vendors.signatures import Scheme
+
+NAME = "OpenAnalyst"
+BASE_URL = "https://api.openanalyst.com/v1"
+SIGNATURE = Scheme("X-OpenAnalyst-Signature", "sha256=", exact=False)  # how it is written is not documented
+WEBHOOKS_NEED_HTTPS = True
+
+PLANS: dict[str, tuple[float, float]] = {
+    "free": (30, 500),
+    "basic": (120, 5_000),
+    "pro": (600, 50_000),
+    "max": (1_200, 200_000),
+}
+"""Requests per minute and per day of each plan, per workspace (API page, "Rate Limits"). Enterprise has its own."""
+
+TEST_KEY_PREFIX = "oa_test_"
+"""What the keys begin with that return synthetic data and send no webhooks; others are ``oa_live_`` and ``oa_sk_``."""
+
+_ENVELOPES = ("data", "run", "session")
+"""Where a reply may keep what it tells, instead of at its top."""
+_AGENT_IDS = ("run_id", "id", "session_id")
+_QUERY_IDS = ("id", "query_id", "run_id")
+_EXPORT_IDS = ("id", "export_id")
+
+
+def read_query_start(reply: dict[str, Any], path: str) -> Run:
+    """
+    Read the answer to a query: its rows, or an id and ``running``.
+
+    :raises StartOutcomeUnknown: It has neither.
+    """
+    word = _word(reply) or "completed"
+    if part_with_rows(reply) is not None and status_of(word) is RunStatus.SUCCESS:
+        return Run(_id(reply, _QUERY_IDS) or "", word, reply)
+    return _started(reply, _QUERY_IDS, path)
+
+
+def read_query_results(reply: dict[str, Any], query_id: str, path: str) -> Run:
+    """
+    Read how a query stands, and its rows once it is ``completed``.
+
+    :raises InvalidReply: There is no status in it, and there are no rows.
+    """
+    if _word(reply) is None and "status" not in reply and part_with_rows(reply) is not None:
+        return Run(query_id, "completed", reply)
+    return _state(reply, query_id, path)
+
+
+def read_agent_start(reply: dict[str, Any], path: str) -> Run:
+    """
+    Read the answer to the start of an agent: its ``run_id``, or a session's ``id``.
+
+    :raises StartOutcomeUnknown: It names no run.
+    """
+    return _started(reply, _AGENT_IDS, path)
+
+
+def read_agent_run(reply: dict[str, Any], run_id: str, path: str) -> Run:
+    """
+    Read how an agent run stands, and its result once it is ``completed``.
+
+    :raises InvalidReply: There is no status in it.
+    """
+    return _state(reply, run_id, path)
+
+
+def final_answer(payload: Mapping[str, Any]) -> Any:
+    """Return what an agent answered, where a payload about its run names it (``final_answer``); None elsewhere."""
+    parts = (payload, *(payload.get(name) for name in (*_ENVELOPES, "result")))
+    return next((part["final_answer"] for part in parts if isinstance(part, dict) and "final_answer" in part), None)
+
+
+def read_export_start(reply: dict[str, Any], path: str) -> Run:
+    """
+    Read the answer to the start of an export.
+
+    :raises StartOutcomeUnknown: It names no export.
+    """
+    return _started(reply, _EXPORT_IDS, path)
+
+
+def read_export(reply: dict[str, Any], export_id: str, path: str) -> Run:
+    """
+    Read how an export stands: its file can be had once it is ``ready``.
+
+    :raises InvalidReply: There is no status in it.
+    """
+    return _state(reply, export_id, path)
+
+
+@dataclass(frozen=True)
+class ExportLink:
+    """
+    Where the file of an export can be fetched, without a key: the URL is a secret. It is valid for 15 minutes.
+
+    :param url: The URL.
+    :param size: How many bytes the file has; None: the vendor did not say.
+    :param expires_at: Until when the URL is valid, in Unix seconds; None: the vendor did not say.
+    """
+
+    url: str = field(repr=False)
+    size: int | None
+    expires_at: float | None
+
+
+def read_export_link(reply: Mapping[str, Any], path: str) -> ExportLink:
+    """
+    Read where the file of an export can be fetched.
+
+    :raises InvalidReply: There is no URL in it.
+    """
+    part = next((each for each in _parts(reply) if "download_url" in each), reply)
+    url, size, expires_at = part.get("download_url"), part.get("size_bytes"), part.get("expires_at")
+    if not isinstance(url, str) or not url.strip():
+        raise InvalidReply(f"OpenAnalyst answered GET {path} without a 'download_url' (it has {sorted(reply)}).")
+    return ExportLink(url, _whole(size), _unix_seconds(expires_at))
+
+
+def _parts(reply: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for part in (reply, *(reply.get(name) for name in _ENVELOPES)):
+        if isinstance(part, Mapping):
+            yield part
+
+
+def _id(reply: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    for part in _parts(reply):
+        for name in names:
+            value = part.get(name)
+            if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
+                return str(value)
+    return None
+
+
+def _word(reply: Mapping[str, Any]) -> str | None:
+    words = (part.get("status") for part in _parts(reply))
+    return next((word for word in words if isinstance(word, str) and word.strip()), None)
+
+
+def _started(reply: dict[str, Any], names: Iterable[str], path: str) -> Run:
+    run_id = _id(reply, names)
+    if run_id is None:
+        raise StartOutcomeUnknown(
+            f"OpenAnalyst accepted POST {path}, but its reply has no '{next(iter(names))}' (it has {sorted(reply)}): "
+            "something may run now that cannot be named. It was not sent again.",
+            why=f"its reply has no '{next(iter(names))}'",
+        )
+    return Run(run_id, _word(reply) or "running", reply)
+
+
+def _state(reply: dict[str, Any], run_id: str, path: str) -> Run:
+    word = _word(reply)
+    if word is None:
+        raise InvalidReply(f"OpenAnalyst answered GET {path} without a 'status' (it has {sorted(reply)}).")
+    return Run(run_id, word, reply)
+
+
+def _whole(value: Any) -> int | None:
+    return int(value) if isinstance(value, (str, int)) and str(value).isdecimal() else None
+
+
+def _unix_seconds(value: Any) -> float | None:
+    """Read a time, which the page shows as a text in the form of ISO 8601."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    if not isinstance(value, str):
+        return value
+    try:
+        when = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

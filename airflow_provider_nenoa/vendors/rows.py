@@ -1,0 +1,138 @@
+"""
+The rows of an OpenAnalyst query, as its pages show them: ``columns``, ``rows``, ``row_count``.
+
+Rows are objects, or lists in the order of the columns. A webhook has them in its ``result``; ``data`` and ``run`` are
+looked into as well.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_nenoa.exceptions import InvalidReply, ResultRefused, RowsMissing
+
+log = logging.getLogger(__name__)
+
+NESTED = ("result", "data", "run")
+"""Where a payload may have its rows, if not at its top."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """
+    The rows of a query.
+
+    :param columns: The columns' names, in the vendor's order; after them those that only rows have.
+    :param rows: One dict per row; a column that a row lacks is null.
+    :param row_count: How many rows the vendor says there are.
+    """
+
+    columns: list[str]
+    rows: list[dict[str, Any]]
+    row_count: int
+
+
+def part_with_rows(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the object in a payload that has the rows, which may be the payload itself; None if there are none."""
+    for part in (payload, *(payload.get(key) for key in NESTED)):
+        if isinstance(part, Mapping) and "rows" in part:
+            return part
+    return None
+
+
+def table_of(payload: Mapping[str, Any], *, allow_partial: bool = False) -> Table | None:
+    """
+    Read the rows in a payload about a query that has ended.
+
+    :param payload: The payload.
+    :param allow_partial: Take fewer rows than the vendor says there are.
+    :return: The table; None if the payload has no rows.
+    :raises InvalidReply: The rows are neither objects nor lists.
+    :raises ResultRefused: Rows are missing, or two columns have the same name.
+    """
+    part = part_with_rows(payload)
+    if part is None:
+        return None
+    rows = [] if part["rows"] is None else part["rows"]
+    if not isinstance(rows, list):
+        raise InvalidReply(f"OpenAnalyst sent 'rows' that are a {type(rows).__name__}, not a list.")
+    columns = columns_of(part)
+    found = as_objects(rows, columns)
+    names = dict.fromkeys(columns)
+    for row in found:
+        if not row.keys() <= names.keys():
+            names |= dict.fromkeys(row)
+    return Table(list(names), found, checked_count(part, len(found), allow_partial=allow_partial))
+
+
+def columns_of(part: Mapping[str, Any]) -> list[str]:
+    """
+    Read the columns' names: texts, or objects that have a ``name``.
+
+    :raises ResultRefused: Two have the same one.
+    """
+    named = part.get("columns")
+    named = [] if named is None else named
+    if not isinstance(named, list):
+        raise InvalidReply(f"OpenAnalyst sent 'columns' that are a {type(named).__name__}, not a list.")
+    columns = [str(column.get("name") if isinstance(column, dict) else column) for column in named]
+    if len(set(columns)) < len(columns):
+        repeated = ", ".join(repr(name) for name in dict.fromkeys(columns) if columns.count(name) > 1)
+        raise ResultRefused(
+            f"The query has more than one column with the name {repeated}, so that their values cannot be told apart. "
+            "Give each an alias of its own, as in SELECT a.id AS a_id, b.id AS b_id."
+        )
+    return columns
+
+
+def as_objects(rows: Iterable[Any], columns: list[str]) -> list[dict[str, Any]]:
+    """
+    Return rows as dicts; those that are lists get the columns' names.
+
+    :raises InvalidReply: One is neither, or is a list of another length.
+    """
+    return [row if isinstance(row, dict) else _named(row, columns) for row in rows]
+
+
+def checked_count(part: Mapping[str, Any], count: int, *, allow_partial: bool = False) -> int:
+    """
+    Compare how many rows came with what the vendor says beside them.
+
+    :param part: The object that has the rows.
+    :param count: How many came.
+    :param allow_partial: Fewer than the vendor says are a warning only.
+    :return: How many there are.
+    :raises RowsMissing: The vendor says that there are more.
+    """
+    told = part.get("row_count")
+    told = told if isinstance(told, int) and not isinstance(told, bool) else None
+    pages = part.get("pagination")
+    more = any(there.get("has_more") is True for there in (part, pages) if isinstance(there, Mapping))
+    if (told is not None and told > count) or more or part.get("truncated") is True:
+        there = f"{told:,} rows" if told is not None and told > count else "more rows"
+        message = f"OpenAnalyst says that the query has {there}, but sent {count:,}."
+        if not allow_partial:
+            raise RowsMissing(
+                f"{message} Ask for fewer at once, by WHERE or LIMIT; or, if a part of them is enough, set "
+                "allow_partial=True."
+            )
+        log.warning("%s", message)
+    elif told is not None and told < count:
+        log.warning("OpenAnalyst says that the query has %d rows, but sent %d.", told, count)
+    return count if told is None else told
+
+
+def _named(row: Any, columns: list[str]) -> dict[str, Any]:
+    if not isinstance(row, list):
+        raise InvalidReply(
+            "OpenAnalyst sent rows that are not objects and not lists; they cannot be told apart by column."
+        )
+    if len(row) != len(columns):
+        raise InvalidReply(
+            f"OpenAnalyst sent a row of {len(row)} values for {len(columns)} columns; they cannot be told apart by "
+            "column."
+        )
+    return dict(zip(columns, row, strict=True))

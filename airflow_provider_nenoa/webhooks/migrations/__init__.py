@@ -1,0 +1,1 @@
+"""How the event tables came to be what they are, one step after the other: Alembic's."""

@@ -1,0 +1,1 @@
+"""The steps. Each is left as it was released."""

@@ -1,0 +1,148 @@
+"""Long polls: so many at once and no more, and one read of the store for all who ask the same."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from airflow_provider_nenoa import metrics
+from airflow_provider_nenoa.webhooks.connected import while_connected
+from airflow_provider_nenoa.webhooks.refusals import CLOSE, Refusal, try_again
+from airflow_provider_nenoa.webhooks.watcher import Key, Watcher
+from airflow_provider_nenoa.webhooks.writer import short
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_WAITING = 256
+"""Long polls of one connection that one process holds, at most. A triggerer has one, a task in blocking mode too."""
+MAX_WAITING_IN_ALL = 1024
+"""Long polls that one process holds, at most."""
+RETRY_AFTER = 5
+"""Seconds after which to ask again when there are more."""
+LOG_INTERVAL = 60.0
+"""Seconds between two lines in the log about refused long polls."""
+
+
+class Answer(NamedTuple):
+    """
+    What a read of the store found, as it is sent.
+
+    :param content: JSON; None: there is nothing.
+    :param is_enough: Whether it ends a long poll.
+    """
+
+    content: bytes | None
+    is_enough: bool = True
+
+
+class _Read(NamedTuple):
+    generation: int
+    task: asyncio.Task[Answer]
+
+
+class Polls:
+    """
+    Ask the store, once or until there is news.
+
+    :param watcher: Knows of changes.
+    """
+
+    def __init__(self, watcher: Callable[[Polls], Watcher]) -> None:
+        # Few threads of our own: Airflow's requests and ours must not queue behind each other.
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="nenoa-reader")
+        self._waiting: Counter[str] = Counter()
+        self._reads: dict[Hashable, _Read] = {}
+        self._log_at = 0.0
+        self.watcher = watcher(self)
+
+    async def ask(self, question: Callable[..., T], *args: Any) -> T:
+        """
+        Ask the store in a thread of its own: it blocks.
+
+        :raises Refusal: It could not be read.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, question, *args)
+        except Exception as error:
+            log.error("The event store could not be read: %s", short(error))
+            raise try_again("The events cannot be read at the moment.") from None
+
+    async def first(
+        self,
+        request: Request,
+        conn_id: str,
+        question: Callable[[], Answer],
+        name: Hashable,
+        keys: Sequence[Key],
+        wait: float,
+    ) -> Answer:
+        """
+        Ask the store until the answer is enough, or the time is up.
+
+        :param request: Who waits. When it hangs up, the wait is over.
+        :param conn_id: Its connection.
+        :param question: Asks the store; it blocks.
+        :param name: Names the question: who asks the same at the same time shares the answer.
+        :param keys: What may change the answer.
+        :param wait: Seconds to wait.
+        :return: The last answer.
+        :raises Refusal: Too many wait already, or the store could not be read.
+        """
+        with self._place(conn_id):
+            try:
+                return await while_connected(request, self._wait(question, name, keys, time.monotonic() + wait))
+            except ClientDisconnect:
+                raise Refusal(400, "incomplete", "Nobody waits any more.", CLOSE) from None
+
+    async def _wait(self, question: Callable[[], Answer], name: Hashable, keys: Sequence[Key], until: float) -> Answer:
+        with self.watcher.watch(*keys) as changed:
+            while True:
+                changed.clear()
+                answer = await self._shared(question, name)
+                if answer.is_enough:
+                    return answer
+                try:
+                    await asyncio.wait_for(changed.wait(), until - time.monotonic())
+                except TimeoutError:
+                    return answer
+
+    async def _shared(self, question: Callable[[], Answer], name: Hashable) -> Answer:
+        """Read what others read too. A read that began before the last change may not have seen it."""
+        read = self._reads.get(name)
+        if read is None or read.generation != self.watcher.generation:
+            task = asyncio.create_task(self.ask(question))
+            read = self._reads[name] = _Read(self.watcher.generation, task)
+            task.add_done_callback(lambda _: self._reads.pop(name) if self._reads.get(name) is read else None)
+        return await asyncio.shield(read.task)
+
+    @contextmanager
+    def _place(self, conn_id: str) -> Iterator[None]:
+        if self._waiting[conn_id] >= MAX_WAITING or self._waiting.total() >= MAX_WAITING_IN_ALL:
+            metrics.count("webhook.polls_refused", conn_id=conn_id)
+            if time.monotonic() >= self._log_at:
+                self._log_at = time.monotonic() + LOG_INTERVAL
+                log.warning(
+                    "Refused a long poll of connection '%s': %d are held for it, %d in all. Run more receivers, or "
+                    "wait in the triggerer, which needs one for all runs of a connection",
+                    conn_id,
+                    self._waiting[conn_id],
+                    self._waiting.total(),
+                )
+            raise Refusal(429, "too_many", "Too many wait already.", {"Retry-After": str(RETRY_AFTER)})
+        self._waiting[conn_id] += 1
+        try:
+            yield
+        finally:
+            self._waiting[conn_id] -= 1
+            if not self._waiting[conn_id]:
+                del self._waiting[conn_id]

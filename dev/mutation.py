@@ -1,0 +1,193 @@
+"""
+Change the code in small ways, one at a time, and see whether the tests notice: ``make mutation``.
+
+Each mutant is one change in one place: a comparison, a boolean, a number, a return value, a keyword argument that is
+left out. They are drawn by a seed from the rooms in `TESTS`, and run in a copy of the package, against the test files
+that import the module, and then against those of its room. Without a mutant all of these must pass, or nothing would be
+told by their failing; that is tried first. What survives is printed as a diff: a test is missing, or the change changes
+nothing that anybody could see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "airflow_provider_nenoa"
+
+TESTS = {
+    "http": ["tests/unit/test_http.py", "tests/unit/test_wire.py", "tests/unit/test_sessions.py"],
+    "operators": [
+        "tests/unit/test_operators.py",
+        "tests/unit/test_lost_start.py",
+        "tests/integration/test_operators.py",
+    ],
+    "results": ["tests/unit/results"],
+    "sql": ["tests/unit/results"],
+    "vendors": ["tests/unit/test_hooks_nenai.py", "tests/unit/test_hooks_openanalyst.py", "tests/unit/results"],
+    "waiting": ["tests/unit/test_asking.py", "tests/unit/test_hub.py", "tests/integration/test_operators.py"],
+    "webhooks": ["tests/unit/webhooks", "tests/integration/webhooks"],
+}
+"""The rooms that are mutated, and tests of each."""
+
+PATIENCE = 600.0
+"""Seconds for the tests of a mutant, at most."""
+
+VERDICTS = ("noticed", "survived", "took too long")
+"""What may come of a mutant. One whose tests take too long goes on for ever, or the machine is busy."""
+
+COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+
+
+def changes(node: ast.AST) -> Iterator[Callable[[], None]]:
+    """Give what can be done to a node, each as a function that does it."""
+    if isinstance(node, ast.Compare):
+        for index, operation in enumerate(node.ops):
+            yield partial(node.ops.__setitem__, index, COMPARISONS[type(operation)]())
+    elif isinstance(node, ast.BoolOp):
+        new = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+        yield lambda: setattr(node, "op", new)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float)):
+        value = not node.value if isinstance(node.value, bool) else node.value + 1
+        yield lambda: setattr(node, "value", value)
+    elif isinstance(node, ast.Return) and not (
+        node.value is None or (isinstance(node.value, ast.Constant) and node.value.value is None)
+    ):
+        yield lambda: setattr(node, "value", ast.Constant(None))
+    elif isinstance(node, ast.Call):
+        for index in range(len(node.keywords)):
+            yield partial(node.keywords.__delitem__, index)
+    elif isinstance(node, (ast.If, ast.IfExp, ast.While)):
+        yield lambda: setattr(node, "test", ast.UnaryOp(ast.Not(), node.test))
+
+
+def places(tree: ast.Module) -> list[ast.AST]:
+    """Return the nodes of a module that run: no annotations, no blocks for type checkers."""
+    found: list[ast.AST] = []
+    open_ends: list[ast.AST] = [tree]
+    while open_ends:
+        node = open_ends.pop()
+        found.append(node)
+        for name, field in ast.iter_fields(node):
+            if name in ("annotation", "returns", "decorator_list"):
+                continue
+            parts = field if isinstance(field, list) else [field]
+            open_ends += [part for part in parts if isinstance(part, ast.AST) and not _is_for_types(part)]
+    return found
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def count(path: Path) -> int:
+    """Return how many changes can be made to a module."""
+    return sum(1 for node in places(ast.parse(path.read_text())) for _ in changes(node))
+
+
+def mutant(path: Path, number: int) -> str:
+    """Return the module's text with one of the changes that can be made to it."""
+    tree = ast.parse(path.read_text())
+    [change for node in places(tree) for change in changes(node)][number]()
+    return ast.unparse(tree)
+
+
+def tests_of(path: Path) -> list[list[str]]:
+    """Return the tests to run: the files that import the module, then those of its room."""
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    parent, _, name = module.rpartition(".")
+    room = path.relative_to(ROOT / PACKAGE).parts[0]
+    words = (f"{module} ", f"{module}\n", f"from {parent} import {name}\n")
+    files = [file for kind in ("unit", "integration") for file in sorted((ROOT / "tests" / kind).rglob("test_*.py"))]
+    importing = [str(file.relative_to(ROOT)) for file in files if any(word in file.read_text() for word in words)]
+    return [each for each in (importing, TESTS[room]) if each]
+
+
+def verdict(path: Path, text: str, sets: list[list[str]]) -> str:
+    """
+    Return what tests say with a mutant in the module's place, in a copy: see `VERDICTS`.
+
+    :param path: The module.
+    :param text: The mutant.
+    :param sets: The test files to run; the next only if the last have passed.
+    """
+    with tempfile.TemporaryDirectory(prefix="nenoa-mutant-") as directory:
+        copy = Path(directory)
+        for name in (PACKAGE, "tests", "example_dags"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        (copy / path.relative_to(ROOT)).write_text(text)
+        for tests in sets:
+            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+            environment = {**os.environ, "PYTHONPATH": directory}
+            try:
+                done = subprocess.run(command, cwd=copy, capture_output=True, timeout=PATIENCE, env=environment)
+            except subprocess.TimeoutExpired:
+                return "took too long"
+            if done.returncode != 0:
+                return "noticed"
+    return "survived"
+
+
+def main() -> None:
+    """Draw mutants and judge them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sample", type=int, default=60, help="how many mutants (default: 60)")
+    parser.add_argument("--seed", type=int, default=1, help="which ones (default: 1)")
+    parser.add_argument("--at-once", type=int, default=2, help="how many at the same time (default: 2)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no mutant after that time")
+    parser.add_argument("--only", default="", help="modules whose path has this in it")
+    options = parser.parse_args()
+    until = time.monotonic() + options.minutes * 60
+    modules = [
+        path for room in TESTS for path in sorted((ROOT / PACKAGE / room).rglob("*.py")) if options.only in str(path)
+    ]
+    every = [(path, number) for path in modules for number in range(count(path))]
+    drawn = random.Random(options.seed).sample(every, min(options.sample, len(every)))
+    files = sorted({file for path, _ in drawn for tests in tests_of(path) for file in tests})
+    if drawn and (word := verdict(drawn[0][0], drawn[0][0].read_text(), [[file] for file in files])) != "survived":
+        sys.exit(f"Without a mutant, the tests do not pass ({word}): pytest -x {' '.join(files)}")
+    tally = dict.fromkeys(VERDICTS, 0)
+
+    def judge(place: tuple[Path, int]) -> None:
+        path, text = place[0], mutant(*place)
+        if time.monotonic() > until:
+            return
+        word = verdict(path, text, tests_of(path))
+        tally[word] += 1
+        if word != "noticed":
+            name, before = str(path.relative_to(ROOT)), ast.unparse(ast.parse(path.read_text()))
+            lines = difflib.unified_diff(before.split("\n"), text.split("\n"), name, word, lineterm="", n=2)
+            print("\n".join(lines))
+        print(", ".join(f"{number} {word}" for word, number in tally.items()), f"of {len(drawn)}", flush=True)
+
+    with ThreadPoolExecutor(options.at_once) as pool:
+        list(pool.map(judge, drawn))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""No regular expression in the package explodes, whatever text it meets: its time grows with the text and no faster."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import pkgutil
+import re
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+import airflow_provider_nenoa
+from airflow_provider_nenoa.exceptions import AirflowOptionalProviderFeatureException
+
+ATOMS = [
+    "'",
+    '"',
+    "`",
+    "\\",
+    "/*",
+    "*/",
+    "/* a */",
+    "--",
+    "\n",
+    " ",
+    "(",
+    "[",
+    "]",
+    ":a",
+    "a",
+    "_",
+    "0",
+    ".",
+    "<",
+    "http://",
+]
+LENGTH = 20_000
+SECONDS = 2.0
+
+
+def expressions() -> Iterator[tuple[str, re.Pattern[str]]]:
+    seen: set[str] = set()
+    for module in pkgutil.walk_packages(airflow_provider_nenoa.__path__, "airflow_provider_nenoa."):
+        if module.name.endswith(("__main__", "pytest_plugin", "migrations.env")):
+            continue
+        try:
+            names = vars(importlib.import_module(module.name))
+        except AirflowOptionalProviderFeatureException:
+            continue  # what this Airflow has not
+        for name, value in names.items():
+            found = value.values() if isinstance(value, dict) else [value]
+            for number, pattern in enumerate(found):
+                if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str) and pattern.pattern not in seen:
+                    seen.add(pattern.pattern)
+                    yield f"{module.name.partition('.')[2]}.{name}.{number}", pattern
+
+
+EXPRESSIONS = dict(expressions())
+
+
+def beginnings(pattern: re.Pattern[str]) -> set[str]:
+    """What the expression may want to see before it goes astray: pieces of its own text."""
+    literal = re.sub(r"\\([^\w\s])", r"\1", pattern.pattern)
+    return {"", "/* slow: ", "<Code>a</Code>", "bytes ", "https://", *re.findall(r"^[\w<>:/*'\" -]{1,12}", literal)}
+
+
+def too_slow(number: int, frame: FrameType | None) -> None:
+    raise TimeoutError
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_no_expression_explodes(name: str) -> None:
+    pattern = EXPRESSIONS[name]
+    before = signal.signal(signal.SIGALRM, too_slow)
+    try:
+        for start, pair in itertools.product(beginnings(pattern), itertools.combinations_with_replacement(ATOMS, 2)):
+            text = start + "".join(pair) * (LENGTH // len("".join(pair))) + "\0"
+            signal.setitimer(signal.ITIMER_REAL, SECONDS)
+            try:
+                pattern.match(text)
+                pattern.fullmatch(text)
+            except TimeoutError:
+                pytest.fail(f"{pattern.pattern!r} takes more than {SECONDS} s for {start!r} and many of {pair}")
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_the_expressions_are_found() -> None:
+    assert {"sql.binding._TOKEN.0", "sql.dbapi._FIRST_WORD.0", "vendors.payloads._URL.0"} <= set(EXPRESSIONS)
+
+
+def test_an_expression_that_explodes_is_noticed() -> None:
+    began = time.perf_counter()
+    EXPRESSIONS["explodes"] = re.compile(r"(?:\s|/\*.*?\*/)*x", re.DOTALL)
+    try:
+        with pytest.raises(pytest.fail.Exception, match="many of"):
+            test_no_expression_explodes("explodes")
+    finally:
+        del EXPRESSIONS["explodes"]
+    assert time.perf_counter() - began < 30 * SECONDS

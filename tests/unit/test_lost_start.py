@@ -1,0 +1,147 @@
+"""Which of the vendor's runs a start has made whose reply was lost."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_nenoa.operators import lost_start
+from airflow_provider_nenoa.operators.lost_start import Finding, judge
+from airflow_provider_nenoa.operators.nenai import NenAIRunWorkflowOperator
+from airflow_provider_nenoa.operators.openanalyst import OpenAnalystRunAgentOperator
+from airflow_provider_nenoa.vendors.nenai_mcp import ListedRun, RunListing
+
+SENT = 1_700_000_000.0
+
+
+def listing(
+    *ages: float | None, whole: bool = True, ahead: float | None = 0.0, names: str = "abcdefghijklmnopqrstuvwxyz"
+) -> RunListing:
+    """Runs that were made so many seconds after the start was sent, by our clock; None: nobody knows when."""
+    runs = [
+        ListedRun(name, "running", None if age is None else SENT + age + (ahead or 0.0))
+        for name, age in zip(names, ages, strict=False)
+    ]
+    return RunListing(tuple(runs), whole, ahead)
+
+
+@pytest.mark.parametrize("ahead", [0.0, 3600.0, -3600.0, 0.4], ids="clock {} s ahead".format)
+@pytest.mark.parametrize(
+    ("ages", "found"),
+    [
+        ((0.3,), "a"),
+        ((-0.9,), "a"),  # the vendor's list has whole seconds
+        ((100.0,), "a"),
+        ((1.0, -30.0, -7000.0), "a"),
+        ((5000.0, 1.0, -30.0), "b"),  # somebody looks the day after
+        ((-30.0,), None),
+        ((5000.0,), None),
+        ((), None),
+    ],
+)
+def test_exactly_one_run_that_was_made_then(ahead: float, ages: tuple[float, ...], found: str | None) -> None:
+    finding = judge(listing(*ages, ahead=ahead), SENT)
+    assert finding.run_id == found
+    assert finding.is_empty == (found is None)
+
+
+def test_several_are_named_and_none_is_taken() -> None:
+    finding = judge(listing(3.0, 1.0, -100.0), SENT)
+    assert finding == Finding(None, ("a", "b"), True)
+    assert not finding.is_empty
+    assert str(finding) == "has what may be it: a, b"
+
+
+def test_those_of_others_do_not_count() -> None:
+    assert judge(listing(3.0, 1.0, 0.5), SENT, {"a", "c"}).run_id == "b"
+    assert judge(listing(3.0), SENT, {"a"}).is_empty
+
+
+@pytest.mark.parametrize("ages", [(1.0,), (), (None,)])
+def test_a_list_that_is_not_complete_proves_nothing(ages: tuple[float | None, ...]) -> None:
+    finding = judge(listing(*ages, whole=False), SENT)
+    assert finding.run_id is None
+    assert not finding.is_empty
+
+
+@pytest.mark.parametrize("ages", [(None,), (None, 1.0), (1.0, None)])
+def test_a_run_that_was_made_nobody_knows_when_may_be_it(ages: tuple[float | None, ...]) -> None:
+    finding = judge(listing(*ages), SENT)
+    assert finding.run_id is None
+    assert len(finding.candidates) == len(ages)
+
+
+def test_clocks_that_are_only_hoped_to_agree() -> None:
+    assert judge(listing(-10.0, ahead=None), SENT).run_id == "a"
+    assert judge(listing(-10.0, ahead=0.0), SENT).is_empty
+
+
+def test_a_vendor_may_take_as_long_as_its_reply_was_waited_for() -> None:
+    assert judge(listing(300.0), SENT, timeout=60.0).is_empty
+    assert judge(listing(300.0), SENT, timeout=600.0).run_id == "a"
+    assert lost_start.settled_after(600.0) > 600.0
+
+
+@given(
+    st.lists(st.floats(-1e5, 1e5) | st.none(), max_size=8),
+    st.sets(st.sampled_from("abcdefgh")),
+    st.booleans(),
+    st.floats(-1e6, 1e6) | st.none(),
+)
+def test_only_one_that_may_be_it_is_taken(
+    ages: list[float | None], others: set[str], whole: bool, ahead: float | None
+) -> None:
+    finding = judge(listing(*ages, whole=whole, ahead=ahead), SENT, others)
+    if finding.run_id is not None:
+        assert finding.candidates == (finding.run_id,)
+        assert finding.run_id not in others
+        age = ages["abcdefgh".index(finding.run_id)]
+        assert age is not None
+        assert -16.0 <= age <= 140.0
+    for name, age in zip("abcdefgh", ages, strict=False):
+        if name not in others and (age is None or 0.0 <= age <= 100.0):
+            assert name in finding.candidates, "what may be it is never left out"
+
+
+def test_many_are_named_in_part() -> None:
+    assert str(judge(listing(*[1.0] * 26), SENT)).endswith("h, i, j and 16 more")
+
+
+def test_looks_come_seldom_in_the_end() -> None:
+    age, looks = 0.0, []
+    while age < 600:
+        age += lost_start.next_look(age)
+        looks.append(age)
+    assert looks[0] == lost_start.FIRST_LOOK
+    assert len(looks) < 30
+    assert all(later - sooner <= 30.0 for sooner, later in pairwise(looks))
+
+
+# Who else has started runs
+
+
+class Pulled(SimpleNamespace):
+    """A task instance that says what it was asked for."""
+
+    def xcom_pull(self, task_ids: list[str], key: str) -> list[Any]:
+        self.asked = (task_ids, key)
+        return ["m1", None, "m2", 3]
+
+
+def test_runs_of_the_same_dag_run() -> None:
+    workflow = NenAIRunWorkflowOperator(task_id="w", workflow_id="x")
+    agent = OpenAnalystRunAgentOperator(task_id="a", agent_id="x", task_prompt="y")
+    mapped = NenAIRunWorkflowOperator.partial(task_id="m").expand(workflow_id=["x", "y"])
+    ti = Pulled()
+    context: Any = {"ti": ti, "dag": SimpleNamespace(tasks=[workflow, agent, mapped])}
+    assert lost_start.ids_in_the_dag_run(context, "workflow", "message_id") == {"m1", "m2"}
+    assert ti.asked == (["w", "m"], "message_id")
+
+
+def test_without_other_tasks_nobody_is_asked() -> None:
+    assert lost_start.ids_in_the_dag_run({"ti": None, "dag": SimpleNamespace(tasks=[])}, "workflow", "x") == set()  # type: ignore[typeddict-item]
