@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_nenoa.links.base import RunLink
+from airflow_provider_nenoa.links import RunLink
 
 
 class NenAIRunLink(RunLink):

@@ -29,13 +29,13 @@ from airflow_provider_nenoa.exceptions import (
     TaskDeferralTimeout,
 )
 from airflow_provider_nenoa.lineage.assets import tell_outlets
-from airflow_provider_nenoa.links.base import RunLink
+from airflow_provider_nenoa.links import RunLink
 from airflow_provider_nenoa.operators import lost_start
 from airflow_provider_nenoa.operators.earlier import fingerprints_of, goes_on
 from airflow_provider_nenoa.operators.giving_up import not_found, timed_out
 from airflow_provider_nenoa.operators.memory import Note
 from airflow_provider_nenoa.runs import status_of
-from airflow_provider_nenoa.triggers.deferral import GRACE, error_of
+from airflow_provider_nenoa.triggers import GRACE, error_of
 from airflow_provider_nenoa.waiting import asking
 from airflow_provider_nenoa.waiting.kinds import Ended, RunKey
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_nenoa.triggers.deferral import default_deferrable, positive_seconds
+from airflow_provider_nenoa.triggers import default_deferrable, positive_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,7 +202,7 @@ class RunOperator(BaseOperator):
 
     def run_page(self, run_id: str | None) -> str | None:
         """Return the address of a run in the vendor's user interface; None if that has none."""
-        from airflow_provider_nenoa.links.base import RunLink
+        from airflow_provider_nenoa.links import RunLink
 
         pages = (link.url(run_id) for link in self.operator_extra_links if isinstance(link, RunLink))
         return next((page for page in pages if page), None)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from airflow_provider_nenoa.links.nenai import NenAIRunLink
+from airflow_provider_nenoa.operators import exported
 from airflow_provider_nenoa.operators.base import POLL_INTERVAL, TIMEOUT, RunOperator
-from airflow_provider_nenoa.operators.elsewhere import exported
 from airflow_provider_nenoa.operators.nenai_base import (
     MAX_FILE_SIZE,
     MAX_FILES,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_nenoa.operators import exported
 from airflow_provider_nenoa.operators.base import POLL_INTERVAL, TIMEOUT
-from airflow_provider_nenoa.operators.elsewhere import exported
 from airflow_provider_nenoa.operators.openanalyst_base import (
     CONN_ID,
     OpenAnalystRunOperator,

@@ -22,7 +22,7 @@ from airflow_provider_nenoa.exceptions import (
     SensorTimeout,
     TaskDeferralTimeout,
 )
-from airflow_provider_nenoa.triggers.deferral import GRACE, default_deferrable, error_of, positive_seconds
+from airflow_provider_nenoa.triggers import GRACE, default_deferrable, error_of, positive_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

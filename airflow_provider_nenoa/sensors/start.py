@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import XComArg
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs
 
-from airflow_provider_nenoa.triggers.deferral import GRACE
+from airflow_provider_nenoa.triggers import GRACE
 from airflow_provider_nenoa.triggers.kinds import trigger_class
 
 
