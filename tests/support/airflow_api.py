@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 ENDS = frozenset({"success", "failed"})
 
@@ -24,6 +26,11 @@ class AirflowApi:
         self.url = url
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy stands between a test and its own machine
+        # A server closes what was idle for some seconds, and a request that is under way just then is reset.
+        self._session.headers["Connection"] = "close"
+        # What only reads is asked again: a busy machine's API server resets a connection now and then.
+        reads_again = Retry(total=3, backoff_factor=0.5, allowed_methods=["GET"], status=0)
+        self._session.mount("http://", HTTPAdapter(max_retries=reads_again))
 
     def request(self, method: str, path: str, **kwargs: Any) -> Any:
         """
