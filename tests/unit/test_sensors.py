@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import threading
 import time
@@ -137,21 +138,45 @@ def run_through_reschedules(task: Task) -> Any:
             time.sleep(0.02)
 
 
-@pytest.mark.parametrize("when", ["before", "later"])
+@contextlib.contextmanager
+def happening(when: str, emulator: Emulator, wait: Wait, happen: Callable[[], object]) -> Iterator[None]:
+    """Let something happen "at once", or "later": when the first question about a run was answered."""
+    if when == "at once":
+        happen()
+        yield
+        return
+
+    def once_answered() -> None:
+        give_up = time.monotonic() + 10
+        while time.monotonic() < give_up:
+            asked = [f"{each['method']} {each['route']}" for each in emulator.control.requests() if each["status"]]
+            if wait.path in asked:
+                break
+            time.sleep(0.01)
+        happen()
+
+    thread = threading.Thread(target=once_answered)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
 def test_a_run_that_ends(emulator: Emulator, wait: Wait, mode: dict[str, Any], when: str) -> None:
-    emulator.control.settings(**{wait.kind: {"seconds": 0.1 if when == "later" else None}})
+    emulator.control.settings(**{wait.kind: {"seconds": None}})
     run_id = wait.start()
-    if when == "before":
-        emulator.control.finish(run_id)
     task = wait.task(run_id, **mode)
-    result = run_to_the_end(task)
+    with happening(when, emulator, wait, lambda: emulator.control.finish(run_id)):
+        result = run_to_the_end(task)
     assert result[wait.id_key] == run_id
     assert result["status"] == wait.success
     assert result["result"]["status"] == wait.success
     if wait.kind == "query":
         assert result["result"]["rows"] == [{"one": 1}]
     assert len(task.deferrals) == (when == "later" and "deferrable" in mode)
-    if when == "before":
+    if when == "at once":
         assert requests_to(emulator)[wait.path] == 1
 
 
@@ -214,30 +239,17 @@ def test_a_sensor_is_the_same_in_every_mode(
         elif outcome != "running":
             emulator.control.fault("status", method="GET", status=404 if outcome == "gone" else 403, times=None)
 
-    def happen_later() -> None:
-        give_up = time.monotonic() + 10
-        while not requests_to(emulator).get(wait.path) and time.monotonic() < give_up:
-            time.sleep(0.01)
-        happen()
-
-    # Once the first question was answered, or before.
-    later = threading.Thread(target=happen_later if when == "later" else happen)
-    later.start()
-    if when == "at once":
-        later.join()
     began = dt.datetime.now(tz=dt.UTC)
     task = wait.task(run_id, timeout=0.2 if outcome == "running" else 10, **mode, **({option: True} if option else {}))
     task.ti.get_first_reschedule_date = lambda context: began  # type: ignore[attr-defined]
     expected = TABLE[outcome][[None, "soft_fail", "never_fail"].index(option)]
-    try:
+    with happening(when, emulator, wait, happen):
         if expected is None:
             assert run_through_reschedules(task)["status"] == wait.success
         else:
             with pytest.raises(expected) as caught:
                 run_through_reschedules(task)
             assert issubclass(caught.type, expected)
-    finally:
-        later.join()
     if outcome != "running":
         assert len(task.deferrals) == (when == "later" and "deferrable" in mode)
 
