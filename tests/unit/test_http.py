@@ -97,6 +97,24 @@ def test_a_refusal_is_final(
     assert sleeps == []
 
 
+def test_what_each_status_means(web: responses.RequestsMock) -> None:
+    """
+    The error of every status, and its advice by one word of it.
+
+    1xx does not come as an answer, and 304 is one to a question that nobody asks.
+    """
+    advice = {401: "password", 403: "permission", 404: "workspace of the API key", 429: "rate limit"}
+    asked = make_api(retry_for=0)
+    for status in (*range(300, 304), *range(305, 600)):
+        web.upsert(responses.GET, f"{BASE}/x", status=status, json={})
+        expected = {**REFUSALS, **TROUBLES}.get(status, ServerError if status >= 500 else InvalidRequest)
+        with pytest.raises(
+            expected, match=advice.get(status, ["Redirects", "Correct", "vendor's end"][status // 100 - 3])
+        ) as caught:
+            asked.get("/x")
+        assert type(caught.value) is expected, status
+
+
 @pytest.mark.parametrize("status", TROUBLES)
 def test_a_get_is_repeated(web: responses.RequestsMock, api: HttpApi, sleeps: list[float], status: int) -> None:
     for _ in range(3):

@@ -6,6 +6,7 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from airflow_provider_nenoa.emulator import Emulator
 from airflow_provider_nenoa.emulator.limits import FixedWindow, Limiter, SlidingWindow
 from airflow_provider_nenoa.exceptions import ConnectionFailed, InvalidRequest, RateLimited
-from airflow_provider_nenoa.http import Turn
+from airflow_provider_nenoa.http import Turn, turns
 from airflow_provider_nenoa.http.turns import LONGEST_SPREAD, in_turn, spread
 from airflow_provider_nenoa.operators.openanalyst import OpenAnalystRunAgentOperator
 from tests.support.task import StateStore, Task
@@ -51,6 +52,25 @@ def test_it_waits_longer_than_other_calls_are_tried_again(logged: Logged) -> Non
     assert door.refused == 3
     assert "429: slow down. The start waits its turn: it is sent again at 2" in logged.text
     assert "More." not in logged.text
+
+
+@pytest.mark.parametrize(("chance", "waits"), [(min, [400, 3_000, 1, 0]), (max, [460, 3_060, 121, 240])])
+def test_each_refusal_in_turn_widens_the_spread(
+    monkeypatch: pytest.MonkeyPatch, chance: Callable[[float, float], float], waits: list[float]
+) -> None:
+    monkeypatch.setattr(random, "uniform", chance)
+    door = Door(400, 3_000, None, 0)
+    assert door.enter(86_400) == "in"
+    assert door.slept == waits
+
+
+def test_the_time_of_the_calls_themselves_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 61.0])
+    monkeypatch.setattr(turns, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    door = Door(40)
+    with pytest.raises(RateLimited):
+        door.enter(100)
+    assert door.slept == []
 
 
 def test_it_gives_up_where_the_vendor_listens_too_late() -> None:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import pytest
+import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ from airflow_provider_nenoa.exceptions import (
 )
 from airflow_provider_nenoa.results.addresses import Guard
 from airflow_provider_nenoa.results.download import Downloads
+from airflow_provider_nenoa.results.refusals import refusal_of
 from airflow_provider_nenoa.results.transfer import CHUNK, PATIENCE
 from tests.unit.results.conftest import FileServer, content_of, names_in
 
@@ -276,6 +278,18 @@ def test_a_refusal_without_a_word_is_called_no_more_than_that(file_server: FileS
     with pytest.raises(FilesMissing, match=r"refused: .* 403 \(no explanation\). Neither .* says until when") as caught:
         downloads(out).fetch({"report": file_server.url})
     assert type(caught.value) is FilesMissing
+
+
+def test_what_each_status_means() -> None:
+    meanings = {401: FilesMissing, 403: FilesMissing, 404: FilesMissing, 410: FilesMissing}
+    for status in range(201, 600):
+        response = requests.Response()
+        response.status_code = status
+        meaning = refusal_of(response, b"", "report", "https://store.test/report", None, SIGNED)
+        if status in (408, 416, 425, 429) or status >= 500:
+            assert meaning == f"store.test answered {status} (no explanation)", "a text: to be tried again"
+        else:
+            assert type(meaning) is meanings.get(status, DownloadFailed), status
 
 
 # --- what a store says is not trusted

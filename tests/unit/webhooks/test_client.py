@@ -141,8 +141,18 @@ def test_what_goes_wrong_is_told_with_the_setting_to_change(
     assert BASE in str(caught.value)
 
 
+def test_what_each_status_means(web: responses.RequestsMock, client: ReceiverClient) -> None:
+    says = {401: "refused the webhook_secret", **dict.fromkeys((429, 502, 503, 504), "is not available: status ")}
+    for status in (201, 202, 203, 206, *range(300, 304), *range(305, 600)):
+        web.upsert(responses.GET, f"{API}/events", status=status, json=EVENTS)
+        with pytest.raises(
+            ReceiverUnavailable, match=says.get(status, rf"not the webhook receiver \(status {status}, ")
+        ):
+            client.check()
+
+
 @pytest.mark.parametrize(
-    "first", [{"body": requests.ConnectionError()}, {"status": 503}, {"status": 502}, {"status": 429}]
+    "first", [{"body": requests.ConnectionError()}, {"status": 503}, {"status": 502}, {"status": 504}, {"status": 429}]
 )
 def test_a_short_outage_is_not_seen(
     web: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch, first: dict[str, Any]
