@@ -21,6 +21,11 @@ from markdown_it import MarkdownIt
 
 from airflow_provider_nenoa.emulator import Emulator
 from airflow_provider_nenoa.get_provider_info import get_provider_info
+from airflow_provider_nenoa.http import repeating
+from airflow_provider_nenoa.operators import base
+from airflow_provider_nenoa.results import archive, download, payload_files, storage
+from airflow_provider_nenoa.waiting import channel, report
+from airflow_provider_nenoa.webhooks import bodies, connections, floods, polls, read_api, refusals, store, waits, writer
 from airflow_provider_nenoa.webhooks.paths import PREFIX
 from tests.support.shell import check_command, commands_of
 from tests.unit.test_mapped_secrets import serialised
@@ -368,3 +373,52 @@ def test_the_messages_in_troubleshooting_are_the_code_s() -> None:
     assert len(quoted) > 20
     said = messages()
     assert [message for message in quoted if message not in said] == []
+
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+
+
+def test_the_bounds_that_pages_name_are_the_code_s() -> None:
+    told = {
+        "threat-model": [
+            f"| {connections.THREADS} at a time, {connections.CROWD} waiting, ",
+            f"read again after {connections.REMEMBER:g} s; good for {connections.KEEP / 60:g} minutes",
+            "| {:g} s after arrival; for ten minutes after a slow look-up {:g} or {:g} s".format(
+                *refusals.REFUSAL_TIMES
+            ),
+            f"| headers and URL | {bodies.MAX_HEAD / KIB:g} KiB (431)",
+            f"| a body | {bodies.MAX_BODY / MIB:g} MiB (413), {bodies.TIME:g} s (408) |",
+            f"| {bodies.BYTES / MIB:g} MiB in a process, {bodies.BYTES_OF_ONE / MIB:g} MiB for one connection's name",
+            f"| {floods.EVENTS.at_once:,.0f} at once and {floods.EVENTS.a_second:g} a second, ",
+            f", {floods.BYTES.at_once / MIB:g} MiB at once and {floods.BYTES.a_second / MIB:g} MiB a second, ",
+            f", {floods.ROWS.at_once:,.0f} new rows at once and {floods.ROWS.a_second:g} a second, ",
+            f"| {writer.QUEUE:,} webhooks and {writer.QUEUE_BYTES / MIB:g} MiB of one connection, ",
+            f", {writer.QUEUE_BYTES_IN_ALL / MIB:g} MiB in all (503)",
+            f"| {polls.MAX_WAITING} of one connection, {polls.MAX_WAITING_IN_ALL:,} in a process (429)",
+            f", rows {store.TOMBSTONE_DAYS:g} days later",
+        ],
+        "webhooks": [
+            f"a body of more than {bodies.MAX_BODY / MIB:g} MiB; headers of more than {bodies.MAX_HEAD / KIB:g} KiB",
+            f"must be above {read_api.MAX_WAIT:g} s.",
+        ],
+        "files": [
+            f"more than {archive.MAX_RATIO} times its own size (above {archive.HARMLESS / MIB:g} MiB)",
+            f"if it is smaller than {storage.PART_SIZE / MIB:g} MiB, and neither copied",
+            f"(default {payload_files.MAX_FILES:,}) files, and no file larger than `max_file_size` (default "
+            f"{download.MAX_FILE_SIZE / GIB:g} GiB) bytes",
+        ],
+        "metrics": [f"Runs that are waited for. Every {channel.REPORT_INTERVAL:g} s, "],
+        "retries": [f"and 429 while asking | the request itself | {repeating.RETRY_FOR / 60:g} minutes |"],
+        "page": [
+            f"after the first {report.INTERVAL:g} seconds of a wait",
+            f"forgotten after {waits.KEEP / 60:g} minutes without",
+        ],
+        "waiting": [
+            f"from `poll_interval` ({base.POLL_INTERVAL:g} s) to",
+            f"(default {base.TIMEOUT / 3600:g} hours) bounds",
+        ],
+    }
+    assert refusals.SLOW_FOR == 10 * 60, "threat-model: ten minutes"
+    for page, texts in told.items():
+        said = " ".join((ROOT / "docs" / f"{page}.md").read_text().split())
+        assert [text for text in texts if text not in said] == [], page

@@ -11,6 +11,7 @@ import jwt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
@@ -19,7 +20,8 @@ from airflow_provider_nenoa.exceptions import NenoaError
 from airflow_provider_nenoa.vendors import VENDORS, signatures
 from airflow_provider_nenoa.vendors.json_text import read_json
 from airflow_provider_nenoa.webhooks import age, inbound, refusals, tokens
-from airflow_provider_nenoa.webhooks.app import create_app
+from airflow_provider_nenoa.webhooks.app import create_app, mounted_app
+from airflow_provider_nenoa.webhooks.app import open_store as open_the_configured_store
 from airflow_provider_nenoa.webhooks.bodies import MAX_BODY
 from airflow_provider_nenoa.webhooks.connections import Sender
 from airflow_provider_nenoa.webhooks.read_api import MAX_IDS
@@ -506,6 +508,41 @@ def test_alone_it_says_which_setting_it_needs(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("AIRFLOW__NENOA__EVENT_STORE_URL", raising=False)
     with pytest.raises(NenoaError, match="event_store_url"):
         create_app()
+
+
+def test_only_the_api_server_is_left_to_configure_metrics_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    monkeypatch.setenv("AIRFLOW__NENOA__EVENT_STORE_URL", f"sqlite:///{tmp_path}/events.db")
+    monkeypatch.setattr(
+        airflow_internals, "initialize_server_stats", lambda *, in_api_server: told.append(in_api_server)
+    )
+    create_app()
+    mounted_app()
+    assert told == [False, True]
+
+
+def test_a_database_of_its_own_keeps_payloads_out_of_its_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__NENOA__EVENT_STORE_URL", f"sqlite:///{tmp_path}/events.db")
+    with open_the_configured_store().engine.connect() as connection, pytest.raises(OperationalError) as caught:
+        connection.execute(text("SELECT :payload FROM nowhere"), {"payload": "what nobody may read"})
+    assert "what nobody may read" not in str(caught.value)
+
+
+def test_a_connection_that_the_database_has_dropped_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__NENOA__EVENT_STORE_URL", f"sqlite:///{tmp_path}/events.db")
+    engine = open_the_configured_store().engine
+    for _ in range(2):
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT 1")).scalar() == 1
+            kept = connection.connection.dbapi_connection
+        assert kept is not None
+        kept.close()  # in the pool, as a server does that was restarted
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "nan"])
