@@ -78,6 +78,7 @@ test-matrix: ## The same on each Airflow that is supported
 oldest: ## Run the tests to which Airflow's version matters on the oldest that is supported
 	$(MAKE) test AIRFLOW=3.0 TESTS="$(AT_ONCE) $(VERSIONED)"
 	$(MAKE) test AIRFLOW=3.0 TESTS="$(SHORT)"
+	$(MAKE) browser-test AIRFLOW=3.0
 
 mutation: $(INSTALLED) ## Change the code in small ways and see whether the tests notice: ARGS="--sample 60 --seed 1"
 	nice -n 10 $(RUN) dev.mutation $(ARGS)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BENCHMARKS = (
     "imports",
     "receiver",
+    "strangers",
     "waiting",
     "downloads",
     "rows",

@@ -145,9 +145,12 @@ def rows() -> list[Row]:
 
 
 def _fetch(url: str, directory: str) -> None:
+    from airflow.sdk.listener import get_listener_manager
+
     from airflow_provider_nenoa.results.addresses import Guard
     from airflow_provider_nenoa.results.download import Downloads
 
+    get_listener_manager()  # as in every task: it loads the plugins, which takes a second
     downloads = Downloads(f"file://{directory}", Guard(loopback=True))
     _warm(directory, int(urlsplit(url).path.split("/")[1]))
     began = time.perf_counter()

@@ -26,7 +26,7 @@ PEERS = {
     "anthropic": "airflow.providers.anthropic.operators.agent",
 }
 HEAVY = ("requests", "tenacity", "fastapi", "sqlalchemy", "jwt")
-ROUNDS = 15
+ROUNDS = 45
 
 # Each import is made in a fork of a process that has loaded what a DAG file has loaded anyway, which is no provider's
 # cost, nor is a garbage collection of it that happens to fall due. CPU time: others may be at work on the machine.

@@ -62,8 +62,14 @@ FEATURES = {
     "page_in_airflow": Feature(
         "The [page](page.md) in the menu of Airflow's user interface",
         "3.1",
-        "its address is `/nenoa/page/`, below Airflow's",
+        "its address is `/nenoa/page/`, below Airflow's; it is light or dark as the system is",
         lambda: _has("airflow.plugins_manager", "AirflowPlugin.external_views"),
+    ),
+    "test_button": Feature(
+        "The button *Test Connection*",
+        "3.1",
+        "`airflow connections test`, on the command line",
+        None,
     ),
     "db_manager_command": Feature(
         "`airflow db-manager`, to go back to an [older version](upgrading.md)",
@@ -83,6 +89,12 @@ FEATURES = {
         "it asks the hooks, for the same fields, if wtforms is installed: `pip install wtforms` (the FAB provider "
         "brings it)",
         lambda: _has("airflow.providers_manager", "ProvidersManager._load_ui_metadata"),
+    ),
+    "masked_fields": Feature(
+        "A connection's form hides a `webhook_secret` while it is typed",
+        "3.3",
+        "it is seen while it is typed, and hidden when the form is opened again",
+        None,
     ),
     "task_state": Feature(
         "The note of a task's open run is in its [state](durability.md)",
