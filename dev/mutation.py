@@ -15,6 +15,7 @@ import ast
 import difflib
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -29,19 +30,21 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "airflow_provider_nenoa"
 
 TESTS = {
-    "http": ["tests/unit/test_http.py", "tests/unit/test_wire.py", "tests/unit/test_sessions.py"],
-    "operators": [
-        "tests/unit/test_operators.py",
-        "tests/unit/test_lost_start.py",
-        "tests/integration/test_operators.py",
-    ],
-    "results": ["tests/unit/results"],
-    "sql": ["tests/unit/results"],
-    "vendors": ["tests/unit/test_hooks_nenai.py", "tests/unit/test_hooks_openanalyst.py", "tests/unit/results"],
-    "waiting": ["tests/unit/test_asking.py", "tests/unit/test_hub.py", "tests/integration/test_operators.py"],
-    "webhooks": ["tests/unit/webhooks", "tests/integration/webhooks"],
+    "http": "unit/test_http.py unit/test_wire.py unit/test_sessions.py unit/test_turns.py unit/test_retries.py "
+    "unit/test_mcp.py unit/test_hooks_openanalyst.py",
+    "operators": "unit/test_operators.py unit/test_lost_start.py unit/test_memory.py unit/test_secrets.py "
+    "unit/test_mapped_secrets.py unit/test_decorators.py unit/test_links.py unit/test_retries.py "
+    "unit/test_openanalyst_server.py unit/results/test_operators.py unit/lineage integration",
+    "results": "unit/results unit/lineage unit/test_openanalyst_server.py",
+    "sql": "unit/results unit/lineage",
+    "vendors": "unit/test_hooks_nenai.py unit/test_hooks_openanalyst.py unit/test_openanalyst_forms.py "
+    "unit/test_openanalyst_server.py unit/test_agents.py unit/webhooks unit/results integration/test_forms.py",
+    "waiting": "unit/test_asking.py unit/test_hub.py unit/test_learnt_pace.py unit/test_metrics.py "
+    "unit/test_sensors.py unit/test_triggers.py unit/test_start_from_trigger.py unit/test_end_from_trigger.py "
+    "unit/test_wait_report.py integration",
+    "webhooks": "unit/webhooks unit/test_wait_report.py integration/webhooks",
 }
-"""The rooms that are mutated, and tests of each."""
+"""The rooms that are mutated, and the tests that run through each."""
 
 PATIENCE = 600.0
 """Seconds for the tests of a mutant, at most."""
@@ -121,10 +124,10 @@ def tests_of(path: Path) -> list[list[str]]:
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     parent, _, name = module.rpartition(".")
     room = path.relative_to(ROOT / PACKAGE).parts[0]
-    words = (f"{module} ", f"{module}\n", f"from {parent} import {name}\n")
+    imports = re.compile(rf"\b{module}\b(?!\.)|from {parent} import (\([^)]*|.*)\b{name}\b")
     files = [file for kind in ("unit", "integration") for file in sorted((ROOT / "tests" / kind).rglob("test_*.py"))]
-    importing = [str(file.relative_to(ROOT)) for file in files if any(word in file.read_text() for word in words)]
-    return [each for each in (importing, TESTS[room]) if each]
+    importing = [str(file.relative_to(ROOT)) for file in files if imports.search(file.read_text())]
+    return [each for each in (importing, [f"tests/{name}" for name in TESTS[room].split()]) if each]
 
 
 def verdict(path: Path, text: str, sets: list[list[str]]) -> str:
