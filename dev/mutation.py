@@ -140,9 +140,10 @@ def verdict(path: Path, text: str, sets: list[list[str]]) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="nenoa-mutant-") as directory:
         copy = Path(directory)
-        for name in (PACKAGE, "tests", "example_dags"):
+        for name in (PACKAGE, "tests", "example_dags", "docs"):
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", copy)
+        for file in (ROOT / "pyproject.toml", ROOT / "Makefile", *ROOT.glob("*.md")):
+            shutil.copy(file, copy)
         (copy / path.relative_to(ROOT)).write_text(text)
         for tests in sets:
             command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]

@@ -447,6 +447,8 @@ def test_an_empty_page_is_not_the_end_where_there_are_more_pages() -> None:
         ([{"data": [1], "pagination": {"has_more": "true", "cursor": ""}}], [], "neither a cursor nor a page"),
         ([{"data": [1], "has_more": True}], [], "neither a cursor nor a page"),
         ([{"data": [1], "pagination": {"has_more": True, "cursor": {"a": 1}}}], [], "its cursor is a dict"),
+        ([{"data": [1], "pagination": {"has_more": True, "cursor": True}}], [], "its cursor is a bool"),
+        ([{"data": [1], "pagination": {"has_more": True, "cursor": 1.5}}], [], "its cursor is a float"),
         ([{"data": [1], "pagination": {"has_more": "perhaps", "cursor": "c"}}], [], "its 'has_more' is 'perhaps'"),
         ([{"data": [1], "meta": {"total_pages": "many"}}], [], "its 'total_pages' is 'many'"),
         ([{"data": [1], "meta": {"total_pages": math.inf}}], [], "its 'total_pages' is inf"),
