@@ -14,8 +14,10 @@ import uuid
 from collections.abc import Callable, Sequence
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from airflow_provider_nenoa.exceptions import NenoaError, ReceiverUnavailable
+from airflow_provider_nenoa.http import Session, reason_of
 from airflow_provider_nenoa.vendors import VENDORS, signatures
 from airflow_provider_nenoa.webhooks.client import ReceiverClient, callback_url
 from airflow_provider_nenoa.webhooks.connections import NOBODY, Sender, read_sender
@@ -93,10 +95,11 @@ def _post(url: str, sender: Sender, run_id: str) -> None:
     where = f"public address {url.partition('?')[0]}"
     advice = "It is [nenoa] webhook_base_url; by default, [api] base_url followed by /nenoa."
     try:
-        response = requests.post(url, data=body, headers=headers, timeout=10, allow_redirects=False)
-    except requests.RequestException as error:
+        with Session() as session:
+            response = session.post(url, data=body, headers=headers, timeout=10, allow_redirects=False)
+    except (requests.RequestException, HTTPError, OSError) as error:  # a setting can fail in forms of its own
         raise ReceiverUnavailable(
-            f"No answer from the {where}: {type(error).__name__}. {advice} If it is right, it may be this machine that "
+            f"No answer from the {where}: {reason_of(error)}. {advice} If it is right, it may be this machine that "
             "cannot reach it from inside; try from outside too."
         ) from None
     if response.status_code == 401:

@@ -16,12 +16,14 @@ from airflow_provider_nenoa.exceptions import CertificateRefused, NenoaError, Re
 from airflow_provider_nenoa.http import ApiKeyAuth, HttpApi
 from airflow_provider_nenoa.results.addresses import Guard
 from airflow_provider_nenoa.results.session import FileSession
+from airflow_provider_nenoa.webhooks import selftest
 from airflow_provider_nenoa.webhooks.client import ReceiverClient
+from airflow_provider_nenoa.webhooks.connections import Sender
 from tests.support.tls import self_signed
 from tests.support.wire_server import WireServer
 from tests.unit.conftest import API_KEY
 
-BODY = b'{"cursor": 1, "events": [], "more": false}'
+BODY = b'{"cursor": 1, "events": [], "more": false, "status": "stored"}'
 AGENT = f"airflow-provider-nenoa/{airflow_provider_nenoa.__version__}"
 
 
@@ -56,11 +58,16 @@ def download(url: str) -> None:
         session.fetch(f"{url}/x", {}).raise_for_status()
 
 
+def post_a_test_event(url: str) -> None:
+    selftest._post(f"{url}/x", Sender("nenai", "a webhook secret that is long enough"), "m-1")
+
+
 CALLS: dict[str, Callable[[str], None]] = {
     "ask": ask,
     "ask anything": ask_anything,
     "start": start,
     "ask the receiver": ask_receiver,
+    "post a test event": post_a_test_event,
     "download": download,
 }
 TO_VENDORS = {name: call for name, call in CALLS.items() if name != "download"}
@@ -128,9 +135,20 @@ def test_a_netrc_is_not_read(
     call(f"http://localhost:{plain.port}")
     (head,) = plain.heads
     assert b"Authorization: Basic" not in head
-    if call not in (download, ask_receiver):
+    if call in (ask, ask_anything, start):
         assert f"X-Key: {API_KEY}".encode() in head
     assert (b"Authorization: Bearer" in head) == (call is ask_receiver)
+
+
+def test_a_cookie_is_not_kept(plain: WireServer) -> None:
+    url = f"http://localhost:{plain.port}"
+    client = ReceiverClient("c", "a webhook secret that is long enough", url, retry_for=0)
+    with FileSession(Guard(loopback=True)) as session:
+        for _ in range(2):
+            client.check()
+            session.fetch(f"{url}/x", {}).raise_for_status()
+    assert len(plain.heads) == 4
+    assert b"cookie" not in b"".join(plain.heads).lower()
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

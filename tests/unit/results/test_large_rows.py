@@ -347,9 +347,12 @@ def test_what_the_vendor_says_beforehand_is_enough() -> None:
     assert source.read < 5
 
 
-def test_up_to() -> None:
-    raw = json.dumps({**COLUMNS, **AS_OBJECTS, **COUNT}).encode()
-    assert UpTo(100)(pieces(raw, 50)) == {**COLUMNS, **AS_OBJECTS, **COUNT}
+@pytest.mark.parametrize(
+    "payload", [{**COLUMNS, **AS_OBJECTS, **COUNT}, {**COUNT, **COLUMNS, **AS_OBJECTS}, {**COLUMNS, **AS_OBJECTS}]
+)
+def test_up_to(payload: dict[str, Any]) -> None:
+    raw = json.dumps(payload).encode()
+    assert UpTo(100)(pieces(raw, 50)) == payload
     assert UpTo(99)(pieces(raw, 50))["rows"].at_least == 100
 
 
