@@ -118,6 +118,12 @@ def test_what_is_refused_before_anything_is_sent(message: str) -> None:
         assert f"'api_form' to '{'api' if 'server' in message else 'server'}'" in text
 
 
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), True, "30"])
+def test_a_time_that_is_none(seconds: Any) -> None:
+    with pytest.raises(InvalidArgument, match="'query_timeout' must be more than 0 seconds, not "):
+        SERVER.query("d", "q", query_timeout=seconds)
+
+
 @pytest.mark.parametrize("arguments", [{}, {"query": "SELECT 1", "question": "How?"}])
 def test_a_query_is_sql_or_a_question(server: OpenAnalystHook, arguments: dict[str, str]) -> None:
     with pytest.raises(InvalidArgument, match=r"(either 'query' or|unless) 'question'"):

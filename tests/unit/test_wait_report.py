@@ -229,6 +229,36 @@ def test_nonsense_is_refused(store: Store, url: str, body: bytes) -> None:
     assert rows(store) == []
 
 
+LONGEST: dict[str, tuple[Any, Any]] = {
+    "kind": ("k" * 16, "k" * 17),
+    "run_id": ("m" * 200, "m" * 201),
+    "ref": ("r" * 200, "r" * 201),
+    "dag_id": ("d" * 250, "d" * 251),
+    "dag_run_id": ("d" * 250, "d" * 251),
+    "task_id": ("t" * 250, "t" * 251),
+    "map_index": (2**31 - 1, 2**31),
+    "started_at": (99_999_999_999, 100_000_000_000),
+}
+LEAST: dict[str, tuple[Any, Any]] = {"map_index": (-1, -2), "started_at": (0, -0.1), "lost": (False, 0)}
+
+
+@pytest.mark.parametrize(("name", "edge"), [(name, edge) for edges in (LONGEST, LEAST) for name, edge in edges.items()])
+def test_what_the_table_can_take_and_no_more(name: str, edge: tuple[Any, Any]) -> None:
+    body = Wait("workflow", "m-1", "ref-1", 5.0, **TASK).to_json()
+    good = Wait.from_json({**body, name: edge[0]})
+    assert good.to_json() == {**body, name: edge[0]}
+    with pytest.raises(ValueError, match="a field of a wait is none"):
+        Wait.from_json({**body, name: edge[1]})
+
+
+def test_as_many_waits_at_once_as_are_sent_at_once(store: Store, url: str) -> None:
+    client = ReceiverClient("nen", SENDERS["nen"].secret, url)
+    client.tell_waiting([Wait("workflow", f"m-{number}") for number in range(BATCH - 1)], ["ref:gone"])
+    assert len(rows(store)) == BATCH - 1
+    with pytest.raises(ReceiverUnavailable, match="status 422"):
+        client.tell_waiting([], ["ref:gone"] * (BATCH + 1))
+
+
 def test_a_lost_start_is_told_until_it_is_found(store: Store, url: str) -> None:
     hook = NenAIHook("nen")
     asking.tell_lost(hook, KINDS["workflow"], "ref-1", time.time())

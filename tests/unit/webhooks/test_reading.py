@@ -42,6 +42,9 @@ RUNNING, SUCCESS, FAILED = RunStatus.RUNNING, RunStatus.SUCCESS, RunStatus.FAILE
         ({"message_id": True, "status": "success"}, None, "success", SUCCESS),
         ({"run_id": "m", "status": "success"}, None, "success", SUCCESS),
         ({"message_id": "m", "status": "a\nb\x00\ud800" + "x" * 100}, "m", "a?b??" + "x" * 58 + "…", RUNNING),
+        ({"message_id": "m", "status": "x" * 64}, "m", "x" * 64, RUNNING),
+        ({"message_id": "m", "status": "x" * 65}, "m", "x" * 63 + "…", RUNNING),
+        ({"message_id": "x" * 200, "status": "success"}, "x" * 200, "success", SUCCESS),
     ],
 )
 def test_nenai(body: dict[str, Any], run_id: str | None, word: str, status: RunStatus) -> None:
