@@ -114,6 +114,30 @@ def test_a_body_without_any_word_changes_no_state(store: Store) -> None:
     assert (store.run("c", "r").word, store.run("c", "r").deliveries) == ("processing", 3)
 
 
+def test_which_of_several_is_meant(store: Store) -> None:
+    """An end before what goes on, then the same ``ref``, then the same kind, then the newest change."""
+
+    def tell(run_id: str, ref: str | None, kind: str | None, word: str = "processing") -> None:
+        body = json.dumps([run_id, ref, kind, word]).encode()
+        assert store.record([sealed("c", Message(run_id, word, kind), body, ref)]) == [True]
+
+    def found(*key: str | None) -> list[Any]:
+        return store.find("c", *key)[0].payload
+
+    tell("by ref", "ref", None)
+    tell("m", None, "agent")
+    tell("m", None, None)
+    assert found("m", "ref", "agent")[0] == "by ref"
+    assert found("m", None, "agent")[2] == "agent"
+    assert found("m")[2] is None
+    tell("m", None, "agent", "failed")
+    assert found("m", "ref", "agent")[3] == found("m")[3] == "failed"
+    assert found("m", "ref", "query")[0] == "by ref"
+    tell("m", None, None, "success")
+    assert found("m")[3] == "success"
+    assert found("m", None, "agent")[3] == "failed"
+
+
 def test_kinds_with_the_same_id_are_kept_apart(store: Store) -> None:
     bodies = {"agent": b'{"a": 1}', "query": b'{"q": 1}', "": b'{"x": 1}'}
     for kind, body in bodies.items():
