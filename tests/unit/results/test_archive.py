@@ -426,3 +426,12 @@ def test_when_a_member_fails_the_others_do_not_go_on(out: str) -> None:
     assert len(names_in(out)) < 400
     assert "0000.txt" not in names_in(out)
     assert not [name for name in names_in(out) if name.startswith(".nenoa")]
+
+
+def test_a_spool_that_starts_anew_has_what_came_since() -> None:
+    with Spool() as spool:
+        for data in (b"PK\x03\x04, and more", b"second"):
+            spool.restart()
+            assert spool.write(data) == spool.size == len(data)
+            assert b"".join(spool.chunks()) == data
+            assert spool.is_zip == data.startswith(b"PK")
