@@ -234,3 +234,26 @@ def test_a_number_is_a_text(value: Any, text: str) -> None:
 def test_what_is_no_text(value: Any) -> None:
     with pytest.raises(InvalidArgument, match="'x'"):
         required("x", value)
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("last", "too_much"),
+    [
+        (2**4096 - 1, 2**4096),
+        (-(2**4096) + 1, -(2**4096)),
+        (Decimal("9e1000"), Decimal("1e1001")),
+        (nested(100), nested(101)),
+    ],
+    ids=["int", "negative", "Decimal", "levels"],
+)
+def test_how_much_is_taken(last: Any, too_much: Any) -> None:
+    assert plain("x", last) == last
+    with pytest.raises(InvalidArgument):
+        plain("x", too_much)
