@@ -35,7 +35,7 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 HA_INSTALLED := $(VENV)/.installed-ha
 
-.PHONY: help install demo test browser-test screenshots crash-test ha-test fuzz compat test-matrix oldest mutation bench lint types pictures docs build check-wheel constraints clean
+.PHONY: help install demo test browser-test screenshots crash-test ha-test ha-smoke fuzz compat test-matrix oldest mutation bench lint types pictures docs build check-wheel constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ crash-test: $(INSTALLED) ## Run the whole crash suite in a real Airflow; writes 
 
 ha-test: $(HA_INSTALLED) ## Lose processes of an Airflow on Celery with 400 tasks: a quarter of an hour; needs redis-server
 	$(RUN) pytest tests/ha
+
+ha-smoke: $(HA_INSTALLED) ## The short form of it: ten tasks, a triggerer is lost; two minutes
+	$(RUN) pytest tests/ha -k a_triggerer_is_lost
 
 fuzz: $(INSTALLED) ## Send hostile requests to the receiver: INPUTS=100000 of them
 	NENOA_FUZZ=$(or $(INPUTS),100000) $(RUN) pytest tests/unit/webhooks/test_fuzz.py

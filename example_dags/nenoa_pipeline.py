@@ -51,13 +51,14 @@ def nenoa_pipeline() -> None:
     )
 
     @task
-    def report(workflow: dict[str, Any], rows: dict[str, Any], summary: dict[str, Any]) -> None:
-        print("NenAI:", workflow["status"])
+    def report(message_id: str, rows: dict[str, Any], summary: dict[str, Any]) -> None:
+        print("NenAI's run:", message_id)
         print("Rows:", rows["rows"])
         print("Agent:", summary["result"])
 
     workflow >> query
-    report(workflow.output, query.output, summary.output)  # type: ignore[arg-type]
+    # Not all of the workflow's result, which has its files' URLs: Airflow keeps, and shows, what a task is given.
+    report(workflow.output["message_id"], query.output, summary.output)  # type: ignore[arg-type]
 
 
 nenoa_pipeline()

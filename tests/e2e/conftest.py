@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import sqlalchemy
 
 from airflow_provider_nenoa.emulator import Emulator
 from tests.support.local_airflow import LocalAirflow
@@ -28,6 +29,8 @@ SIGNATURE = re.compile(rb"X-Amz-Signature=[0-9a-f]{8}")
 """A presigned URL: who has it has the file."""
 RESULT = re.compile(rb"SetXCom\(key='return_value'|XComResult\(key='return_value'|XComSequence")
 """Airflow's own log, at DEBUG, of a task's result on its way into XCom, or out of it."""
+RESULTS = "xcom.value, return_value"
+"""Where results are in Airflow's database."""
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +53,10 @@ def session_statsd() -> Iterator[StatsdServer]:
 
 @pytest.fixture(scope="session")
 def session_airflow(
-    session_emulator: Emulator, session_statsd: StatsdServer, tmp_path_factory: pytest.TempPathFactory
+    session_emulator: Emulator,
+    session_statsd: StatsdServer,
+    postgres_databases: Callable[[], str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[LocalAirflow]:
     openanalyst = {"conn_type": "openanalyst", "host": session_emulator.openanalyst_url, "password": API_KEY}
     nenai = {"conn_type": "nenai", "host": session_emulator.nenai_url, "password": API_KEY}
@@ -71,6 +77,9 @@ def session_airflow(
             "nenai_default": nenai | secret,
             "pydanticai_default": {"conn_type": "pydanticai", "extra": {"model": "test"}},  # which calls every tool
         },
+        # Not SQLite: Airflow's API server writes its audit log on its event loop. If a request is about to commit, it
+        # waits for the lock, which that request cannot give back meanwhile: for a minute, and then answers 500.
+        database_url=postgres_databases(),
         environment={
             **session_statsd.environment,
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(
@@ -81,7 +90,7 @@ def session_airflow(
     )
     with airflow:
         yield airflow
-    _assert_free_of_secrets(airflow.home, session_statsd)
+    _assert_free_of_secrets(airflow, session_statsd)
 
 
 @pytest.fixture
@@ -128,20 +137,36 @@ def _bundle(name: str, **kwargs: str) -> dict[str, Any]:
     return {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": kwargs}
 
 
-def _assert_free_of_secrets(home: Path, statsd: StatsdServer) -> None:
+def _assert_free_of_secrets(airflow: LocalAirflow, statsd: StatsdServer) -> None:
     """
     Nothing that was ever written may hold a secret: connections came by environment, and webhooks are encrypted.
 
     That is all logs, of each process, at `LEVEL`; metrics; and the database: XComs, rendered fields, serialised DAGs,
     triggers, task states, Variables, events.
     """
-    written = {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}
-    written["metrics"] = repr(vars(statsd)).encode()
-    leaks = [(name, secret) for name, text in written.items() for secret in SECRETS if secret.encode() in text]
+    files = (path for path in airflow.home.rglob("*") if path.is_file())
+    written = [(str(path.relative_to(airflow.home)), path.read_bytes()) for path in files]
+    written += [("metrics", repr(vars(statsd)).encode())]
+    values = list(_values_in(airflow.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]))
+    leaks = {(name, secret) for name, text in written + values for secret in SECRETS if secret.encode() in text}
     # Without 'output_path', a task's result has presigned URLs: in its XCom, and where Airflow logs that at DEBUG.
-    leaks += [
+    leaks |= {(name, "X-Amz-Signature") for name, text in values if name != RESULTS and SIGNATURE.search(text)}
+    leaks |= {
         (name, "X-Amz-Signature")
-        for name, text in written.items()
-        if ".db" not in name and any(SIGNATURE.search(line) and not RESULT.search(line) for line in text.splitlines())
-    ]
+        for name, text in written
+        if any(SIGNATURE.search(line) and not RESULT.search(line) for line in text.splitlines())
+    }
     assert not leaks
+
+
+def _values_in(database_url: str) -> Iterator[tuple[str, bytes]]:
+    """Yield each value in a database, and before it where it is: table, column, and the row's key if it has one."""
+    engine = sqlalchemy.create_engine(database_url)
+    with engine.connect() as connection:
+        for table in sqlalchemy.inspect(connection).get_table_names():
+            for row in connection.execute(sqlalchemy.text(f'SELECT * FROM "{table}"')).mappings():
+                key = f", {row['key']}" if "key" in row else ""
+                for column, value in row.items():
+                    text = bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode()
+                    yield f"{table}.{column}{key}", text
+    engine.dispose()

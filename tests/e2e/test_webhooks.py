@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import requests
 
 from airflow_provider_nenoa.emulator import Emulator
 from tests.e2e.conftest import start_elsewhere
@@ -140,7 +141,10 @@ def test_a_dag_starts_when_a_run_has_ended(airflow: LocalAirflow, emulator: Emul
 
 def test_events_survive_the_triggerer(airflow: LocalAirflow, emulator: Emulator) -> None:
     def told() -> str:
-        events = airflow.api.get("/assets/events", limit=100, order_by="-timestamp")["asset_events"]
+        try:
+            events = airflow.api.get("/assets/events", limit=100, order_by="-timestamp")["asset_events"]
+        except requests.HTTPError as error:  # Airflow 3.3 cannot show an event while the DAG run of it is queued
+            return str(error)
         return json.dumps([event["extra"] for event in events])
 
     def one_is_told() -> bool:

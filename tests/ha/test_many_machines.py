@@ -20,17 +20,21 @@ import requests
 
 from airflow_provider_nenoa.emulator import Emulator
 from tests.support.airflow_api import ENDS, DagRun, wait_until
-from tests.support.local_airflow import LocalAirflow, free_port
+from tests.support.local_airflow import COMPONENTS, LocalAirflow, free_port
 
 pytest.importorskip("airflow.providers.celery", reason="needs the dependency group 'ha': make ha-test")
 from tests.support.redis import redis_server
 
 COUNT = int(os.environ.get("NENOA_HA", "200"))
 """Workflows, and agents."""
+FEW = 5
+"""The same, where it is to be quick."""
 SECONDS = 120.0
 """How long each takes at its vendor: long enough that starts, waits and ends go on at the same time."""
 PATIENCE = 3600.0
 """Seconds without any of what is sure to come."""
+SOON = 300.0
+"""The same, where it is to be quick."""
 API_KEY = "oa_live_many0123456789"
 WEBHOOK_SECRET = "webhook-secret-many0123456789"
 STARTS = {"workflow": "/runs", "agent": "/v1/agents/run"}
@@ -72,8 +76,14 @@ def vendors_port() -> int:
 
 
 @pytest.fixture
+def count() -> int:
+    """How many workflows, and agents."""
+    return COUNT
+
+
+@pytest.fixture
 def airflow(
-    emulator: Emulator, vendors_port: int, postgres_databases: Callable[[], str], tmp_path: Path
+    emulator: Emulator, vendors_port: int, count: int, postgres_databases: Callable[[], str], tmp_path: Path
 ) -> Iterator[LocalAirflow]:
     with redis_server() as broker:
         airflow = LocalAirflow(
@@ -100,14 +110,16 @@ def airflow(
                 **ENVIRONMENT,
                 "AIRFLOW__CELERY__BROKER_URL": broker,
                 "AIRFLOW__NENOA__WEBHOOK_BASE_URL": f"http://127.0.0.1:{vendors_port}/nenoa",
-                "NENOA_HA": str(COUNT),
+                "NENOA_HA": str(count),
             },
         )
-        with airflow:
+        try:
+            airflow.start((*COMPONENTS, "worker"))
+            airflow.start_component("triggerer-2")  # later than the other: its job has the higher number
             airflow.start_api_server("api-server-2", vendors_port)
-            for name in ("triggerer-2", "worker", "worker-2"):
-                airflow.start_component(name)
             yield airflow
+        finally:
+            airflow.stop()
 
 
 @pytest.fixture
@@ -125,7 +137,8 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 def test_a_worker_a_triggerer_and_two_api_servers_are_lost(
     airflow: LocalAirflow, vendors_port: int, emulator: Emulator, tell: Callable[[str], None]
 ) -> None:
-    triggerer_2 = max(job["id"] for job in airflow.api.get("/jobs", job_type="TriggererJob")["jobs"])
+    airflow.start_component("worker-2")
+    _, triggerer_2 = triggerers(airflow)
     run = airflow.api.trigger("many")
 
     def until_started(share: float) -> None:
@@ -161,13 +174,44 @@ def test_a_worker_a_triggerer_and_two_api_servers_are_lost(
     deliveries = Counter(f"{each['kind']} {each['outcome']}" for each in emulator.control.deliveries())
     tell(f"webhooks: {dict(deliveries)}")
     tell(f"requests: {emulator.control.counts()}")
+    assert_one_start_each(run, emulator, COUNT)
 
-    assert Counter(task["state"] for task in tasks) == {"success": 2 * COUNT}, run.failures()
+
+@pytest.mark.parametrize("count", [FEW])
+def test_a_triggerer_is_lost(
+    airflow: LocalAirflow, emulator: Emulator, count: int, tell: Callable[[str], None]
+) -> None:
+    """The short form: no run ends before the triggerer is lost with which more of them wait."""
+    emulator.control.settings(agent={"seconds": None}, workflow={"seconds": None})
+    names = dict(zip(triggerers(airflow), ("triggerer", "triggerer-2"), strict=True))
+    tell("all is there")
+    run = airflow.api.trigger("many")
+    waits: dict[int, list[dict[str, Any]]] = {}
+
+    def all_wait() -> bool:
+        waits.update({job: waits_of(run, job) for job in names})
+        return sum(map(len, waits.values())) == 2 * count
+
+    wait_until(all_wait, SOON, lambda: counted(run), every=0.5)
+    lost = max(names, key=lambda job: len(waits[job]))
+    airflow.kill_component(names[lost])
+    tell(f"all wait; killed the {names[lost]}, with {len(waits[lost])} waits")
+    for each in emulator.control.runs():
+        emulator.control.finish(each["id"])
+    wait_until(lambda: has_ended(run), SOON, lambda: counted(run), every=0.5)
+    tell(f"ended: {counted(run)}")
+    assert_one_start_each(run, emulator, count)
+    assert {task["try_number"] for task in run.task_instances()} == {1}
+
+
+def assert_one_start_each(run: DagRun, emulator: Emulator, count: int) -> None:
+    """All tasks have succeeded; the vendors were asked to start as many runs, and had to refuse nothing."""
+    assert Counter(run.states().values()) == {"success": 2 * count}, run.failures()
     assert [asked for asked in emulator.control.requests() if asked["status"] == 429] == []
     for kind in STARTS:
-        assert starts(emulator, kind) == dict.fromkeys(range(COUNT), 1), kind
+        assert starts(emulator, kind) == dict.fromkeys(range(count), 1), kind
         theirs = {each["id"] for each in emulator.control.runs() if each["kind"] == kind}
-        ours = [run.xcom(kind, map_index=number) for number in range(COUNT)]
+        ours = [run.xcom(kind, map_index=number) for number in range(count)]
         assert {result["message_id" if kind == "workflow" else "run_id"] for result in ours} == theirs
 
 
@@ -188,6 +232,11 @@ def started(emulator: Emulator) -> int:
 def ended(emulator: Emulator) -> int:
     """How many of them have ended."""
     return sum(each["ended"] for each in emulator.control.runs())
+
+
+def triggerers(airflow: LocalAirflow) -> list[int]:
+    """The ids of the triggerers' jobs, in the order in which they were started."""
+    return sorted(job["id"] for job in airflow.api.get("/jobs", job_type="TriggererJob")["jobs"])
 
 
 def tasks_below(airflow: LocalAirflow, worker: int) -> list[psutil.Process]:
