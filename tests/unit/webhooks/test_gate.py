@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_nenoa.webhooks import bodies, connections, polls, refusals
+from airflow_provider_nenoa.webhooks import bodies, connections, floods, gate, inbound, polls, readiness, refusals
 from airflow_provider_nenoa.webhooks.app import create_app
 from airflow_provider_nenoa.webhooks.connections import Sender
 from airflow_provider_nenoa.webhooks.refusals import Pace
@@ -240,6 +241,42 @@ async def test_endless_headers_are_refused_before_anything_else(
         path += "x" * 40_000
     assert await Client(app, path, headers).send(BODY).status() == 431
     assert backend.reads == []
+
+
+@pytest.mark.parametrize(("interval", "lines"), [(1_000.0, 1), (0.0, 3)])
+async def test_what_goes_on_is_told_once_in_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, interval: float, lines: int
+) -> None:
+    def fail() -> None:
+        raise OSError("gone")
+
+    for module in (gate, inbound, polls, readiness):
+        monkeypatch.setattr(module, "LOG_INTERVAL", interval)
+    monkeypatch.setattr(polls, "MAX_WAITING", 0)
+    monkeypatch.setattr(floods, "EVENTS", floods.Allowance(0.001, 1.0))
+    monkeypatch.setattr(readiness, "REMEMBER", 0.0)
+    caplog.set_level(logging.INFO, "airflow_provider_nenoa")
+    store = open_store(f"sqlite:///{tmp_path}/events.db")
+    store.cursor()
+    app = create_app(store, SENDERS.__getitem__)
+    while await Client(app, "/webhooks/nen", signed("nen", BODY)).send(BODY).status() != 429:
+        pass
+    assert await Client(app, "/ready", {}, "GET").send().status() == 200
+    monkeypatch.setattr(store, "check", fail)
+    for _ in range(3):
+        assert await Client(app, "/webhooks/nen", FORGED).send(BODY).status() == 401
+        assert await events(app).status() == 429
+        assert await Client(app, "/ready", {}, "GET").send().status() == 503
+    for _ in range(2):
+        assert await Client(app, "/webhooks/nen", signed("nen", BODY)).send(BODY).status() == 429
+    beginnings = (
+        "Refused 1 webhooks: unknown connection",
+        "Refused a long poll of connection 'nen': 0 are held for it",
+        "Webhooks cannot be stored. OSError Check",
+        "Webhooks of connection 'nen' are refused: more events came",
+    )
+    told = [record.getMessage() for record in caplog.records]
+    assert [sum(text.startswith(begin) for text in told) for begin in beginnings] == [lines] * 4
 
 
 # Long polls
