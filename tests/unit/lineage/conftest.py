@@ -19,9 +19,9 @@ from airflow_provider_nenoa.lineage import files
 from tests.support.openlineage import check_event
 
 try:
-    from airflow.sdk.lineage import HookLineageCollector
+    from airflow.sdk.lineage import HookLineageCollector, get_hook_lineage_collector
 except ImportError:  # Airflow 3.0 and 3.1
-    from airflow.lineage.hook import HookLineageCollector  # type: ignore[no-redef]
+    from airflow.lineage.hook import HookLineageCollector, get_hook_lineage_collector  # type: ignore[no-redef]
 
 
 class DagRun:
@@ -39,6 +39,7 @@ class Ti:
 @pytest.fixture(autouse=True)
 def collector(monkeypatch: pytest.MonkeyPatch) -> HookLineageCollector:
     """A collector for this test alone, that collects although nobody has registered a reader."""
+    get_hook_lineage_collector()  # OpenLineage looks for nothing before somebody has asked for Airflow's own
     mine = HookLineageCollector()
     if compat._lacks_add_extra_method(mine):  # before Airflow 3.2, where the provider adds it to Airflow's own
         compat._add_extra_polyfill(mine)
