@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow_provider_nenoa.emulator import Emulator
 from airflow_provider_nenoa.exceptions import RunFailed
 from airflow_provider_nenoa.operators.openanalyst import OpenAnalystExecuteQueryOperator, OpenAnalystRunAgentOperator
+from airflow_provider_nenoa.waiting import asking
 from tests.support.task import StateStore, TaskInstance
 
 WORKFLOW = "6f1b8e2a-3c44-4c1e-9d0b-0f6f0c8f2a11"
@@ -88,6 +90,17 @@ def test_an_event_tells_the_run(openanalyst: str, emulator: Emulator) -> None:
     emulator.control.settings(agent={"seconds": 0})
     events, result = events_of(agent())
     assert events[AGENT].extra == {"run_id": result["run_id"], "status": "completed", "files": []}
+
+
+def test_an_event_names_a_run_whose_webhook_does_not(
+    openanalyst: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.control.settings(agent={"seconds": 0})
+    read = asking.read
+    monkeypatch.setattr(asking, "read", lambda *about: replace(read(*about), run_id=""))
+    events, _ = events_of(agent())
+    (made,) = emulator.control.runs()
+    assert events[AGENT].extra["run_id"] == made["id"]
 
 
 def test_an_event_of_a_run_that_goes_on(openanalyst: str, emulator: Emulator) -> None:
