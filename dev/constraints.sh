@@ -14,7 +14,8 @@ declare -A caps=(
     # 3.1 has the same caps on FastAPI and universal-pathlib, and names them. (And pandas 2, as its users have.)
     [3.0]="pyjwt<2.11 fastapi<0.118 cadwyn<6 universal-pathlib<0.3 pandas<3"
     # The API server does not start on FastAPI 0.137 ("needs a discriminator field"); 3.3 has this cap, and names it.
-    [3.2]="fastapi<0.137 cadwyn<8"
+    # With svcs 26, dag.test() and `airflow tasks test` fail: "'State' object has no attribute 'svcs_registry'".
+    [3.2]="fastapi<0.137 cadwyn<8 svcs<26"
     # The Celery provider 3.26 imports a name that celery 5.7 has no more.
     [3.3]="celery<5.7"
 )
