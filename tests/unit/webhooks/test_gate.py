@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,11 +72,20 @@ class Backend:
     def __init__(self) -> None:
         self.reads: list[str] = []
         self.seconds = 0.0
+        self._asked = threading.Semaphore(0)
+        self.answers = threading.Event()
+        self.answers.set()
 
     def read(self, conn_id: str) -> Sender:
         self.reads.append(conn_id)
+        self._asked.release()
         time.sleep(self.seconds)
+        assert self.answers.wait(20)
         return SENDERS[conn_id]
+
+    async def is_asked(self, times: int) -> None:
+        for _ in range(times):
+            assert await asyncio.to_thread(self._asked.acquire, timeout=20)
 
 
 @pytest.fixture
@@ -92,12 +102,13 @@ def app(tmp_path: Path, backend: Backend) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("path", ["runs", "runs/m-1", "refs/r", "events", "events/5"])
 async def test_who_hangs_up_is_no_error_of_the_server(app: Callable[..., Any], backend: Backend, path: str) -> None:
-    backend.seconds = 0.3
+    backend.answers.clear()
     token = issue("nen", SENDERS["nen"].secret)
     client = Client(app, f"/api/v1/connections/nen/{path}", {"Authorization": f"Bearer {token}"}, "GET").send()
-    await asyncio.sleep(0.05)
+    await backend.is_asked(1)
     client.hang_up()
     assert await client.status() == 400
+    backend.answers.set()
 
 
 @pytest.mark.parametrize(
@@ -131,12 +142,13 @@ async def test_without_a_well_formed_token_nothing_is_looked_up(
 
 
 async def test_who_hangs_up_is_looked_up_no_more(app: Callable[..., Any], backend: Backend) -> None:
-    backend.seconds = 0.1
+    backend.answers.clear()
     strangers = [Client(app, f"/webhooks/c{number}", FORGED).send(BODY) for number in range(40)]
-    await asyncio.sleep(0.02)
+    await backend.is_asked(2)
     for stranger in strangers:
         stranger.hang_up()
     await asyncio.gather(*(stranger.task for stranger in strangers))
+    backend.answers.set()
     assert await Client(app, "/webhooks/nen", signed("nen", BODY)).send(BODY).status() == 200
     assert len(backend.reads) <= 2 + 1
 
