@@ -38,6 +38,18 @@ POLL_INTERVAL = 15.0
 TIMEOUT = 86_400.0
 
 
+def one_of(what: str, object_id: object, name: object) -> None:
+    """
+    Check that a workflow, dataset or report is given in one way.
+
+    :raises InvalidArgument: It is given in none or in both.
+    """
+    if (object_id is None) == (name is None):
+        from airflow_provider_nenoa.exceptions import InvalidArgument
+
+        raise InvalidArgument(f"Give either '{what}_id' or '{what}_name', and not both.")
+
+
 class RunOperator(BaseOperator):
     """
     Start a run of a vendor, wait for its end, return its result. Subclasses say which.

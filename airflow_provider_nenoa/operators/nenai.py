@@ -8,13 +8,12 @@ from urllib.parse import quote
 
 from airflow_provider_nenoa.links.nenai import NenAIRunLink
 from airflow_provider_nenoa.operators import exported
-from airflow_provider_nenoa.operators.base import POLL_INTERVAL, TIMEOUT, RunOperator
+from airflow_provider_nenoa.operators.base import POLL_INTERVAL, TIMEOUT, RunOperator, one_of
 from airflow_provider_nenoa.operators.nenai_base import (
     MAX_FILE_SIZE,
     MAX_FILES,
     check_files_known,
     checked_files,
-    one_of,
     workflow_of,
 )
 
@@ -149,7 +148,7 @@ class NenAIRunWorkflowOperator(RunOperator):
             on_changed_arguments=on_changed_arguments,
             **kwargs,
         )
-        one_of(workflow_id, workflow_name)
+        one_of("workflow", workflow_id, workflow_name)
         self.workflow_id = workflow_id
         self.workflow_name = workflow_name
         self.workflow_params: Any = workflow_params

@@ -22,18 +22,6 @@ MAX_FILES = 1_000
 MAX_FILE_SIZE = 10 * 1024**3
 
 
-def one_of(workflow_id: object, workflow_name: object) -> None:
-    """
-    Check that a workflow is given in one way.
-
-    :raises InvalidArgument: It is given in none or in both.
-    """
-    if (workflow_id is None) == (workflow_name is None):
-        from airflow_provider_nenoa.exceptions import InvalidArgument
-
-        raise InvalidArgument("Give either 'workflow_id' or 'workflow_name', and not both.")
-
-
 def workflow_of(operator: OfWorkflow, hook: NenAIHook) -> str:
     """Return the id of an operator's workflow; its name is looked up."""
     if operator.workflow_name is not None:

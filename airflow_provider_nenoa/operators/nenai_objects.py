@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_nenoa.operators.nenai_base import one_of, workflow_of
+from airflow_provider_nenoa.operators.base import one_of
+from airflow_provider_nenoa.operators.nenai_base import workflow_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,7 @@ class NenAIListRunsOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        one_of(workflow_id, workflow_name)
+        one_of("workflow", workflow_id, workflow_name)
         self.workflow_id = workflow_id
         self.workflow_name = workflow_name
         self.limit = limit

@@ -17,18 +17,6 @@ LOOKED_UP_LATER = "by_name"
 """Stands for an id while arguments are checked: a name is looked up when everything else is right."""
 
 
-def one_of(what: str, object_id: object, name: object) -> None:
-    """
-    Check that a dataset or report is given in one way.
-
-    :raises InvalidArgument: It is given in none or in both.
-    """
-    if (object_id is None) == (name is None):
-        from airflow_provider_nenoa.exceptions import InvalidArgument
-
-        raise InvalidArgument(f"Give either '{what}_id' or '{what}_name', and not both.")
-
-
 def id_of(what: str, operator: Any, hook: OpenAnalystHook) -> str:
     """Return the id of an operator's dataset or report; its name is looked up."""
     name = getattr(operator, f"{what}_name")

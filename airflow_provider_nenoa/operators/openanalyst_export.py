@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_nenoa.operators.base import POLL_INTERVAL, TIMEOUT
+from airflow_provider_nenoa.operators.base import POLL_INTERVAL, TIMEOUT, one_of
 from airflow_provider_nenoa.operators.openanalyst_base import (
     CONN_ID,
     OpenAnalystRunOperator,
     id_of,
     id_to_check,
-    one_of,
 )
 
 if TYPE_CHECKING:

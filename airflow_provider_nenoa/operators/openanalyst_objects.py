@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_nenoa.operators.openanalyst_base import CONN_ID, id_of, one_of
+from airflow_provider_nenoa.operators.base import one_of
+from airflow_provider_nenoa.operators.openanalyst_base import CONN_ID, id_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

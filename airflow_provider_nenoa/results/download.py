@@ -17,7 +17,7 @@ from airflow_provider_nenoa.results.names import Names
 from airflow_provider_nenoa.results.payload_files import MAX_FILES, PayloadFile, files_of
 from airflow_provider_nenoa.results.session import FileSession
 from airflow_provider_nenoa.results.storage import NewFile, Place, StoredFile
-from airflow_provider_nenoa.results.transfer import Rules, Transfer
+from airflow_provider_nenoa.results.transfer import MAX_FILE_SIZE, Rules, Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_FILE_SIZE = 10 * 1024**3
-"""Bytes that one file may have, by default."""
 PARALLEL = 4
 """Files that are fetched at once, by default."""
 

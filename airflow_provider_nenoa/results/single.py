@@ -9,16 +9,13 @@ from airflow_provider_nenoa.exceptions import DownloadFailed, FilesMissing, Resu
 from airflow_provider_nenoa.results.payload_files import PayloadFile
 from airflow_provider_nenoa.results.session import FileSession
 from airflow_provider_nenoa.results.storage import NewFile, Place, StoredFile
-from airflow_provider_nenoa.results.transfer import CHUNK, Rules, Transfer
+from airflow_provider_nenoa.results.transfer import CHUNK, MAX_FILE_SIZE, Rules, Transfer
 
 if TYPE_CHECKING:
     import requests
 
     from airflow_provider_nenoa.results.addresses import Guard
     from airflow_provider_nenoa.vendors.openanalyst import ExportLink
-
-MAX_FILE_SIZE = 10 * 1024**3
-"""Bytes that the file may have, by default."""
 
 
 def fetch_link(

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 CHUNK = 1024 * 1024
 """Bytes that are read, hashed and written at once: what a download holds in memory, besides the store's own buffer."""
+MAX_FILE_SIZE = 10 * 1024**3
+"""Bytes that one file may have, by default."""
 PATIENCE = 5
 """Tries without a byte of progress after which a file is given up."""
 PROGRESS_INTERVAL = 10.0
