@@ -11,7 +11,6 @@ What a server may send beside the answer (progress, log messages, questions to t
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import threading
 import time
@@ -29,6 +28,7 @@ from airflow_provider_nenoa.exceptions import (
     NotFound,
     ServerError,
 )
+from airflow_provider_nenoa.vendors.json_text import read_json
 
 if TYPE_CHECKING:
     import requests
@@ -208,8 +208,8 @@ def _messages(response: requests.Response, timeout: float) -> Iterator[Any]:
         texts = iter([b"".join(chunks)])
     for text in texts:
         try:
-            yield json.loads(text)
-        except (ValueError, RecursionError):
+            yield read_json(bytes(text)).value
+        except ValueError:
             quoted = bytes(text[:QUOTED]).decode(errors="replace")
             raise InvalidReply(f"what is not JSON: {quoted!r}") from None
 

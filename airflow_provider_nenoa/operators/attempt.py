@@ -34,6 +34,7 @@ from airflow_provider_nenoa.operators import lost_start
 from airflow_provider_nenoa.operators.earlier import fingerprints_of, goes_on
 from airflow_provider_nenoa.operators.giving_up import not_found, timed_out
 from airflow_provider_nenoa.operators.memory import Note
+from airflow_provider_nenoa.results.xcom import fit_for_airflow
 from airflow_provider_nenoa.runs import status_of
 from airflow_provider_nenoa.triggers import GRACE, error_of
 from airflow_provider_nenoa.waiting import asking
@@ -222,7 +223,7 @@ class Attempt:
             the_run = self.operator.the_run(run.run_id)
             asking.last_words(self.hook, self.kind, run.run_id)
             raise RunFailed(f"{the_run} ended in '{run.word}': {words}")
-        result = self.operator.finish(run, self.context)
+        result = fit_for_airflow(self.operator.finish(run, self.context), "The result")
         stored = result.get("files") if isinstance(result, dict) else None
         files = [file["path"] for file in stored or ()]
         told = {"run_id": run.run_id or note.run_id, "status": run.word, "files": files}

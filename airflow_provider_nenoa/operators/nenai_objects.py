@@ -39,8 +39,9 @@ class NenAIListWorkflowsOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Ask for the list."""
         from airflow_provider_nenoa.hooks.nenai import NenAIHook
+        from airflow_provider_nenoa.results.xcom import fit_for_airflow
 
-        return NenAIHook(self.nenai_conn_id).list_workflows(self.deployment_id)
+        return fit_for_airflow(NenAIHook(self.nenai_conn_id).list_workflows(self.deployment_id), "The list")
 
 
 class NenAIListRunsOperator(BaseOperator):
@@ -78,6 +79,7 @@ class NenAIListRunsOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Ask for the list."""
         from airflow_provider_nenoa.hooks.nenai import NenAIHook
+        from airflow_provider_nenoa.results.xcom import fit_for_airflow
 
         hook = NenAIHook(self.nenai_conn_id)
-        return hook.list_runs(workflow_of(self, hook), self.limit)
+        return fit_for_airflow(hook.list_runs(workflow_of(self, hook), self.limit), "The list")

@@ -61,7 +61,9 @@ class _ListOperator(BaseOperator):
         list_objects = getattr(OpenAnalystHook(self.openanalyst_conn_id), f"list_{self.objects}")
         found = islice(list_objects(page_size=self.page_size), self.limit)
         if not self.output_path:
-            return list(found)
+            from airflow_provider_nenoa.results.xcom import fit_for_airflow
+
+            return fit_for_airflow(list(found), "The list")
         from airflow_provider_nenoa.results.rows import write_objects
 
         count, file = write_objects(found, self.output_path, self.objects)
@@ -107,7 +109,9 @@ class _GetOperator(BaseOperator):
         hook = OpenAnalystHook(self.openanalyst_conn_id)
         found: dict[str, Any] = getattr(hook, f"get_{self.object_name}")(id_of(self.object_name, self, hook))
         if not self.output_path:
-            return found
+            from airflow_provider_nenoa.results.xcom import fit_for_airflow
+
+            return fit_for_airflow(found, f"The {self.object_name}")
         from airflow_provider_nenoa.results.rows import write_object
 
         return {"files": [write_object(found, self.output_path, self.object_name)]}

@@ -265,6 +265,7 @@ class RunSensor(BaseSensorOperator):
             return None
 
     def _result(self, hook: VendorHook, ended: Ended) -> dict[str, Any] | None:
+        from airflow_provider_nenoa.results.xcom import fit_for_airflow
         from airflow_provider_nenoa.waiting import asking
 
         run = asking.read(hook, self._key(), ended)
@@ -273,7 +274,7 @@ class RunSensor(BaseSensorOperator):
             raise RunFailed(f"{self._the_run()} ended in '{run.word}': {run.error or 'no reason was given'}")
         self.log.info("%s ended in '%s'.", self._the_run(), run.word)
         # The same, whoever was the first to hear of the end.
-        return None if self.end_from_trigger else self.finish(run)
+        return None if self.end_from_trigger else fit_for_airflow(self.finish(run), "The result")
 
     def _timed_out(self, word: str) -> RunTimeout:
         """Return the error for a deferred sensor whose time is over, by whichever limit came first."""

@@ -117,6 +117,7 @@ class RunTrigger(BaseTrigger):
         import asyncio
         import time
 
+        from airflow_provider_nenoa.results.xcom import fit_for_airflow
         from airflow_provider_nenoa.waiting.hub import Hub
         from airflow_provider_nenoa.waiting.kinds import RunKey
 
@@ -160,7 +161,7 @@ class RunTrigger(BaseTrigger):
                 self.log.info("%s ended in '%s', and with it the task.", self._the_run(), ended.word)
                 fired = TaskSuccessEvent()
         await asyncio.sleep(settled_at - time.monotonic())
-        yield fired or TriggerEvent(event)
+        yield fired or TriggerEvent(fit_for_airflow(event, f"What is told of {self._the_run()}"))
 
     async def on_kill(self) -> None:
         """Say that the remote run goes on: neither vendor's API can cancel one (Airflow 3.3 and later call this)."""

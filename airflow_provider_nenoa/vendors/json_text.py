@@ -4,6 +4,9 @@ JSON as the vendors send it: one rule for webhooks, replies and files.
 RFC 8259 knows neither NaN nor Infinity, and what no float can hold would be one again as soon as somebody computes with
 it. A run must not be lost because of such a number, so it becomes null, and so does what is nested too deep. What was
 lost is named once, by its key path.
+
+Half a surrogate pair, which is left where a text was cut within an emoji, is no character: neither a log nor a database
+takes it. It becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ MAX_NAMED = 10
 _LOST = object()
 _TOKEN = re.compile(  # what it does not match stays as it is, and is the parser's to refuse
     r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|-?+[0-9][0-9.eE+-]*+|NaN|-?+Infinity|[\[\]{}]', re.DOTALL
+)
+_HALF = re.compile(
+    r"(?<!\\)((?:\\\\)*+)\\u[dD](?:([89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|[89a-fA-F][0-9a-fA-F]{2})"
 )
 _STEP = re.compile(r"\w{1,50}")
 
@@ -69,6 +75,8 @@ def read_json(body: bytes | str, *, decimals: bool = False) -> Json:
     """
     text = body.decode() if isinstance(body, bytes) else body
     text = text.removeprefix("\ufeff")
+    if "\\ud" in text or "\\uD" in text:
+        text = _HALF.sub(lambda found: found[0] if found[2] else f"{found[1]}\\ufffd", text)
     try:
         value = _loads(text, decimals)
         if text.count("[") + text.count("{") <= MAX_DEPTH or not _deeper_than(MAX_DEPTH, value):

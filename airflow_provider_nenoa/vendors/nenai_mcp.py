@@ -19,6 +19,7 @@ from airflow_provider_nenoa.exceptions import (
     ServerError,
 )
 from airflow_provider_nenoa.runs import Run
+from airflow_provider_nenoa.vendors.json_text import read_json
 
 URL = "https://mcp.getnen.ai/v1"
 """Where the vendor has it; its key goes into the same header as that of the REST API."""
@@ -284,8 +285,8 @@ def _unwrapped(value: Any) -> Iterator[Any]:
     for _ in range(3):
         if isinstance(value, str):
             try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
+                value = read_json(value).value
+            except ValueError:
                 return
         yield value
         if not isinstance(value, dict) or set(value) != {"result"}:

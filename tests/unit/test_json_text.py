@@ -95,7 +95,9 @@ def test_any_bytes_are_read_as_standard_json_or_refused(body: bytes) -> None:
         (b'{"a b": {"\\n": NaN}}', {"a b": {"\n": None}}, ('"a b"."\\n"',)),
         (b'{"a": NaN, "a": 1}', {"a": 1}, ()),
         (b"\xef\xbb\xbf[9007199254740993]", [9007199254740993], ()),
-        (b'"\\ud800\\u0000"', "\ud800\x00", ()),
+        (b'"\\ud800\\u0000"', "\ufffd\x00", ()),
+        (b'{"a\\uD83D": ["\\udc00\\ud83d\\ude00\\uD83Dx"]}', {"a\ufffd": ["\ufffd\U0001f600\ufffdx"]}, ()),
+        (b'["\\\\ud83d", "\\\\\\ud83d"]', ["\\ud83d", "\\\ufffd"], ()),
     ],
 )
 def test_numbers_and_names(body: bytes, value: Any, lost: tuple[str, ...]) -> None:

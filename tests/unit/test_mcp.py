@@ -22,6 +22,7 @@ from airflow_provider_nenoa.exceptions import (
 from airflow_provider_nenoa.hooks import mcp
 from airflow_provider_nenoa.hooks.mcp import McpClient
 from airflow_provider_nenoa.http import ApiKeyAuth, HttpApi
+from airflow_provider_nenoa.vendors import nenai_mcp
 from tests.support.fake_nenai import KEY, FakeNenAI
 
 JSON = {"Content-Type": "application/json"}
@@ -70,6 +71,14 @@ def test_a_tool_is_called(vendor: FakeNenAI, sse: bool | str, sessions: bool) ->
     for headers in (told, *calls):
         assert headers["mcp-protocol-version"] == "2025-03-26", "what the server has chosen"
         assert ("mcp-session-id" in headers) == sessions
+
+
+def test_what_json_cannot_carry_is_null_here_too(vendor: FakeNenAI) -> None:
+    vendor.status_of = lambda run: {"status": run["status"], "score": float("nan"), "text": "a\ud83d"}
+    run_id = vendor.add_run()
+    for vendor.structured in (True, False):
+        answer = nenai_mcp.read_answer("nen_status", *client(vendor).call("nen_status", {"messageId": run_id})[:3])
+        assert (answer["score"], answer["text"]) == (None, "a\ufffd")
 
 
 @pytest.mark.parametrize("sse", [False, True])
