@@ -85,6 +85,8 @@ def _plain(value: Any, name: str) -> Any:
 
 
 def _of_numpy(value: Any, numpy: Any, name: str) -> Any:
+    if isinstance(value, numpy.timedelta64):
+        return value  # item() would make a bare number of nanoseconds
     if not isinstance(value, numpy.datetime64):
         # bool_, int64, float32, str_ and their like; whatever has no like in Python stays and is refused.
         return value.item()

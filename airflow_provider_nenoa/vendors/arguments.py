@@ -14,11 +14,14 @@ from urllib.parse import quote
 from uuid import UUID
 
 from airflow_provider_nenoa.exceptions import InvalidArgument
+from airflow_provider_nenoa.vendors.json_text import read_json
 
 DEEPEST = 100
 """Levels of lists and objects that an argument may have."""
 LARGEST_INTEGER = 1 << 4_096
 """Python does not write much larger ones as text."""
+
+_TIMES = ("M", "m")  # numpy's letters for moments and for lengths of time
 
 
 def required(name: str, value: object) -> str:
@@ -92,11 +95,17 @@ def any_object(name: str, value: object) -> Mapping[Any, Any]:
     """
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
+            read = read_json(value, decimals=True)
+        except ValueError as error:
             raise InvalidArgument(
                 f"'{name}' is not JSON: {error}. Nothing was sent. It must be a dict, or the text of a JSON object."
             ) from None
+        if read.lost:
+            raise InvalidArgument(
+                f"'{name}' cannot be sent as JSON: {', '.join(read.lost)} is NaN, an infinity, too large a number or "
+                "nested too deeply. Nothing was sent."
+            )
+        value = read.value
     if not isinstance(value, Mapping):
         raise InvalidArgument(
             f"'{name}' must be a dict that can be sent as JSON, or the text of one; it is a {type(value).__name__}. "
@@ -164,7 +173,7 @@ def _plain(path: str, value: Any, around: tuple[int, ...]) -> Any:
     if isinstance(value, Enum):
         value = value.value
     if _is_numpy_scalar(value):
-        value = value.item()
+        value = _of_numpy(path, value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -185,7 +194,7 @@ def _plain(path: str, value: Any, around: tuple[int, ...]) -> Any:
     if isinstance(value, Mapping):
         return _object(path, value, around)
     if hasattr(value, "tolist") and not isinstance(value, type):  # numpy's arrays, and what wraps them
-        value = value.tolist()
+        value = list(value) if _numpy_kind(value) in _TIMES else value.tolist()
     if isinstance(value, (Sequence, ValuesView)) and not isinstance(value, (bytes, bytearray, memoryview)):
         return [_plain(f"{path}[{index}]", each, around) for index, each in enumerate(value)]
     advice = (
@@ -224,6 +233,31 @@ def _number(path: str, value: int | float | Decimal) -> int | float | str:
 
 def _is_numpy_scalar(value: Any) -> bool:
     return hasattr(value, "item") and getattr(value, "shape", None) == ()
+
+
+def _numpy_kind(value: Any) -> str:
+    """Return numpy's letter for a kind of values; empty where there is none."""
+    return str(getattr(getattr(value, "dtype", None), "kind", ""))
+
+
+def _of_numpy(path: str, value: Any) -> Any:
+    """Return a scalar of numpy's as one of Python's; of times in nanoseconds, numpy itself would give bare numbers."""
+    kind = _numpy_kind(value)
+    if kind not in _TIMES:
+        return value.tolist()
+    value = value[()]  # out of an array without dimensions
+    if value != value:
+        raise _refused(path, "is not a time")
+    if kind == "m":
+        try:
+            return float(value / type(value)(1, "s"))
+        except TypeError:
+            raise _refused(path, "is a number of months or years, which are of no fixed length") from None
+    if isinstance(value.item(), datetime.date):
+        return value.item()
+    moment = value.astype("datetime64[us]")
+    is_exact = moment == value and isinstance(moment.item(), datetime.datetime)
+    return moment.item() if is_exact else str(value)
 
 
 def _refused(path: str, why: str) -> InvalidArgument:

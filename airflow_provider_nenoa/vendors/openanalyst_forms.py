@@ -300,6 +300,6 @@ def _date_range(value: object) -> dict[str, str]:
             f"{{'start': '2024-01-01', 'end': '2024-01-31'}}, not {value!r}. Nothing was sent."
         )
     return {
-        name: each.isoformat() if isinstance(each, date) else required(f"date_range['{name}']", each)
+        name: required(where := f"date_range['{name}']", plain(where, each) if isinstance(each, date) else each)
         for name, each in value.items()
     }

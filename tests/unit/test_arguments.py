@@ -81,6 +81,15 @@ NOON = dt.datetime(2024, 1, 31, 12, 0, tzinfo=dt.timezone(dt.timedelta(hours=2))
         (NOON, "2024-01-31T12:00:00+02:00"),
         (pd.Timestamp("2024-01-31"), "2024-01-31T00:00:00"),
         (np.datetime64("2024-01-31"), "2024-01-31"),
+        (np.datetime64("2024-01-31T12:00", "ns"), "2024-01-31T12:00:00"),
+        (np.datetime64("2024-01-31T12:00:00.000000001"), "2024-01-31T12:00:00.000000001"),
+        (np.datetime64("20000-01-31T12:00"), "20000-01-31T12:00"),
+        (np.array("2024-01-31", "datetime64[ns]"), "2024-01-31T00:00:00"),
+        (np.array([["2024-01-31"]], "datetime64[ns]"), [["2024-01-31T00:00:00"]]),
+        (pd.Series(pd.to_datetime(["2024-01-31"], utc=True)), ["2024-01-31T00:00:00+00:00"]),
+        (np.timedelta64(1_500, "ms"), 1.5),
+        (np.array([1_500_000_000], "timedelta64[ns]"), [1.5]),
+        (np.ma.masked, None),
         (dt.timedelta(minutes=1.5), 90.0),
         (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
         (PurePosixPath("/a/b"), "/a/b"),
@@ -124,6 +133,9 @@ for _ in range(5_000):
         (Decimal("sNaN"), r"is sNaN"),
         (Decimal("Infinity"), r"is Infinity"),
         (pd.NaT, r"is not a time"),
+        (np.array(["NaT"], "datetime64[ns]"), r"\[0\] is not a time"),
+        (np.timedelta64("NaT"), r"is not a time"),
+        (np.timedelta64(1, "M"), r"months or years"),
         (pd.NA, r"of the class NAType"),
         (Decimal("1E+1000000"), r"too large a number"),
         (10**5_000, r"too large a number"),
@@ -194,6 +206,18 @@ def test_the_text_of_an_object_is_an_object(take: Any) -> None:
     for other in ("[1]", "1", "text", "{", "[" * 100_000, [1], 1, b"{}"):
         with pytest.raises(InvalidArgument, match=r"'x' (must be a dict|is not JSON)"):
             take("x", other)
+
+
+def test_the_text_of_an_object_keeps_its_numbers() -> None:
+    """As if they had been given as Decimals: see `test_what_json_has_for_it`."""
+    assert json_object("x", '{"a": 12345678901234567.89, "b": 1.50, "c": 12345678901234567890}') == {
+        "a": "12345678901234567.89",
+        "b": 1.5,
+        "c": 12345678901234567890,
+    }
+    for number in ("NaN", "-Infinity", "1e400"):
+        with pytest.raises(InvalidArgument, match=r"'x' cannot be sent as JSON: a\[1\] is NaN, an infinity"):
+            any_object("x", f'{{"a": [1, {number}]}}')
 
 
 @pytest.mark.parametrize("value", [None, "", " \n", "null", " null "])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pandas as pd
 import pytest
 import responses
 
@@ -95,6 +96,9 @@ BAD: dict[str, Callable[[], Any]] = {
     "'question' must be a non-empty string": lambda: SERVER.query("d", None, question=" "),
     "'export_format' must be one of csv, parquet, not 'xlsx'": lambda: SERVER.export("d", "xlsx"),
     "'date_range' must be a dict with 'start' and 'end'": lambda: SERVER.export("d", "csv", date_range={"start": "x"}),
+    "date_range['end'] is not a time": lambda: SERVER.export(
+        "d", "csv", date_range={"start": "2024-01-01", "end": pd.NaT}
+    ),
     "date_range['end']' must be a non-empty string": lambda: SERVER.export(
         "d", "csv", date_range={"start": "2024-01-01", "end": None}
     ),
