@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_nenoa import metrics
 from airflow_provider_nenoa.exceptions import (
     TRANSIENT,
+    AirflowTaskTimeout,
     DeadlinePassed,
     InvalidConnection,
     NenoaError,
@@ -137,7 +138,13 @@ class Attempt:
         def announce() -> None:
             nonlocal note
             note = replace(note, started_at=time.time())
-            self.memory.write(note)
+            try:
+                self.memory.write(note)
+            except (Exception, AirflowTaskTimeout):
+                # It may be there all the same. But nothing is sent now, so the next attempt has nothing to look for.
+                with suppress(Exception):
+                    self.memory.forget()
+                raise
 
         # While it waits its turn, nothing has been started: whoever comes after a worker that died meanwhile starts it.
         self.hook.api.turn = Turn(self._patience(), self.memory.forget)

@@ -23,6 +23,7 @@ from airflow_provider_nenoa import compat
 from airflow_provider_nenoa.emulator import Emulator
 from airflow_provider_nenoa.exceptions import (
     AirflowFailException,
+    AirflowTaskTimeout,
     InvalidArgument,
     InvalidConnection,
     NenoaError,
@@ -488,6 +489,30 @@ def test_an_open_run_of_other_arguments(
     assert warned == (choice != "the same")
     assert (f"({name})" in logged.text) == (choice != "the same")
     assert "hunter" not in logged.text + json.dumps(task.store)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the API server does not answer"), AirflowTaskTimeout("over")])
+def test_a_note_whose_writing_failed_is_of_no_start(
+    emulator: Emulator, openanalyst: str, logged: Logged, error: BaseException
+) -> None:
+    """Nothing was sent, even if the note is there, because the answer to its writing was lost."""
+
+    class Store(StateStore):
+        broken = True
+
+        def set(self, key: str, value: Any) -> None:
+            super().set(key, value)
+            if self.broken:
+                raise error
+
+    store = Store()
+    task = Task(lambda: agent(wait_for_completion=False), store)
+    with pytest.raises(type(error), match=str(error)):
+        task.attempt()
+    assert emulator.control.runs() == []
+    store.broken = False
+    assert task.retry() == emulator.control.runs()[0]["id"]
+    assert "did not see the reply" not in logged.text
 
 
 def test_a_run_on_another_connection_is_not_gone_on_with(
