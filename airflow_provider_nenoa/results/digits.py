@@ -28,9 +28,11 @@ def keeps_digits(raw: bytes, rows: pyarrow.RecordBatch) -> bool:
     Whether all numbers of some rows are in their columns as they were sent.
 
     :param raw: The rows' JSON text.
-    :param rows: What pyarrow has read from it.
+    :param rows: What pyarrow has read from it; of NaN and Infinity, too, which are no JSON, it makes floats.
     :return: False also where it cannot be told.
     """
+    if (b"NaN" in raw or b"Infinity" in raw) and not all(map(_is_finite, rows.columns)):
+        return False
     is_long, extreme = oddities(raw)
     if not (is_long or extreme):
         return True
@@ -51,6 +53,14 @@ def keeps_digits(raw: bytes, rows: pyarrow.RecordBatch) -> bool:
     if len(doubtful) == sum(map(len, elsewhere)):
         return True
     return _changed(doubtful) == sum(map(_changed, elsewhere))
+
+
+def _is_finite(values: pyarrow.Array) -> bool:
+    """Whether all floats in a column are finite."""
+    if types.is_struct(values.type) or types.is_list(values.type):
+        parts = values.flatten()
+        return all(map(_is_finite, parts if isinstance(parts, list) else [parts]))
+    return not types.is_floating(values.type) or compute.all(compute.is_finite(values)).as_py() is not False
 
 
 def _candidates(text: bytes, extreme: bool) -> pyarrow.Array:

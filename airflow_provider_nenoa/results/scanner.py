@@ -231,7 +231,7 @@ class Scanner:
         if not math.isfinite(number):
             self._nothing(text[:40])
             return None
-        if not self._decimals or (len(text) < 16 and number):
+        if not self._decimals or (len(text) < 16 and abs(number) > 1e-300):
             return number
         exact = Decimal(text)
         return number if Decimal(repr(number)) == exact else exact

@@ -144,7 +144,18 @@ DIGITS = "12345678901234567.89"
 @pytest.mark.parametrize("output_format", ["jsonl", "csv"])
 @pytest.mark.parametrize(
     "number",
-    [DIGITS, "-" + DIGITS, "0.1234567890123456789", "1e-400", "9007199254740993.0", "1.5", "0.1", "1e22", "2.50"],
+    [
+        DIGITS,
+        "-" + DIGITS,
+        "0.1234567890123456789",
+        "1e-400",
+        "4.9e-324",
+        "9007199254740993.0",
+        "1.5",
+        "0.1",
+        "1e22",
+        "2.50",
+    ],
 )
 def test_a_number_keeps_its_digits(tmp_path: Path, output_format: str, number: str) -> None:
     raw = f'{{"columns":["x","y"],"rows":[{{"x":{number},"y":[{{"z":{number}}}]}}]}}'.encode()
@@ -198,6 +209,18 @@ def test_what_is_no_number_is_null(
     _, _, content = stored(raw, tmp_path, output_format)
     assert read_back(content, output_format) == [{"x": 1.5}, {"x": None}, {"x": None}]
     assert len([record for record in caplog.records if "no number" in record.message]) == 1
+
+
+@pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("form", ["{}", '{{"y": {}}}', "[0.5, {}]", '[{{"y": {}, "z": "NaN"}}]'])
+def test_it_is_null_among_rows_that_are_read_fast_too(
+    tmp_path: Path, output_format: str, number: str, form: str
+) -> None:
+    rows = [f'{{"x":{form.format(value)}}}' for value in [1.5] * 100 + [number] + [1.5] * 100]
+    _, _, content = stored(f'{{"columns":["x"],"rows":[{",".join(rows)}]}}'.encode(), tmp_path, output_format)
+    finite, none = (json.loads(form.format(value)) for value in ("1.5", "null"))
+    assert [row["x"] for row in read_back(content, output_format)] == [finite] * 100 + [none] + [finite] * 100
 
 
 # --- the order of keys, and what shows late
