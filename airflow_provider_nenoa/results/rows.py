@@ -196,7 +196,7 @@ class _Copy:
             if known is not None and not known.is_success:
                 raise InvalidReply(f"OpenAnalyst sent rows of a query whose status is {status!r}. Nothing was stored.")
         columns_of(part)  # they may stand behind the rows
-        return checked_count(part, self._count, allow_partial=allow_partial)
+        return checked_count(payload, self._count, allow_partial=allow_partial)
 
     def _write(self, scanner: Scanner, part: dict[str, Any]) -> LargeRows:
         if not self._known:

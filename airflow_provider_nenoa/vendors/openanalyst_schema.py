@@ -14,7 +14,8 @@ _NESTED = ("schema", "data", "dataset")
 _TABLES = ("tables",)
 _COLUMNS = ("columns", "fields", "schema")
 _TABLE_NAMES = ("name", "table", "table_name")
-_COLUMN_NAMES = ("name", "column", "column_name", "field")
+COLUMN_NAMES = ("name", "column", "column_name", "field")
+"""Where the object that describes a column may have its name."""
 _TYPES = ("type", "data_type", "dtype")
 
 
@@ -54,7 +55,7 @@ def _columns(table: Any) -> Iterator[Column]:
         columns = table  # types by the columns' names
     if isinstance(columns, Mapping) and isinstance(columns.get("columns"), (list, Mapping)):
         columns = columns["columns"]
-    for name, column in _named(columns, _COLUMN_NAMES):
+    for name, column in _named(columns, COLUMN_NAMES):
         kind = _text(column, _TYPES) if isinstance(column, Mapping) else column
         yield Column(name, kind if isinstance(kind, str) else None)
 

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_nenoa.exceptions import InvalidReply, ResultRefused, RowsMissing
+from airflow_provider_nenoa.vendors.openanalyst_schema import COLUMN_NAMES
 
 log = logging.getLogger(__name__)
 
+_MORE = ("has_more", "truncated")
+"""What says that there are more rows than came."""
 NESTED = ("result", "data", "run")
 """Where a payload may have its rows, if not at its top."""
 
@@ -65,20 +68,21 @@ def table_of(payload: Mapping[str, Any], *, allow_partial: bool = False) -> Tabl
     for row in found:
         if not row.keys() <= names.keys():
             names |= dict.fromkeys(row)
-    return Table(list(names), found, checked_count(part, len(found), allow_partial=allow_partial))
+    return Table(list(names), found, checked_count(payload, len(found), allow_partial=allow_partial))
 
 
 def columns_of(part: Mapping[str, Any]) -> list[str]:
     """
-    Read the columns' names: texts, or objects that have a ``name``.
+    Read the columns' names: texts, or objects that have a ``name``, or what else it may be called.
 
+    :raises InvalidReply: One has none.
     :raises ResultRefused: Two have the same one.
     """
     named = part.get("columns")
     named = [] if named is None else named
     if not isinstance(named, list):
         raise InvalidReply(f"OpenAnalyst sent 'columns' that are a {type(named).__name__}, not a list.")
-    columns = [str(column.get("name") if isinstance(column, dict) else column) for column in named]
+    columns = list(map(_name, named))
     if len(set(columns)) < len(columns):
         repeated = ", ".join(repr(name) for name in dict.fromkeys(columns) if columns.count(name) > 1)
         raise ResultRefused(
@@ -97,21 +101,23 @@ def as_objects(rows: Iterable[Any], columns: list[str]) -> list[dict[str, Any]]:
     return [row if isinstance(row, dict) else _named(row, columns) for row in rows]
 
 
-def checked_count(part: Mapping[str, Any], count: int, *, allow_partial: bool = False) -> int:
+def checked_count(payload: Mapping[str, Any], count: int, *, allow_partial: bool = False) -> int:
     """
-    Compare how many rows came with what the vendor says beside them.
+    Compare how many rows came with what the vendor says of them, beside them or at the top.
 
-    :param part: The object that has the rows.
+    :param payload: The payload that has the rows.
     :param count: How many came.
     :param allow_partial: Fewer than the vendor says are a warning only.
     :return: How many there are.
     :raises RowsMissing: The vendor says that there are more.
     """
-    told = part.get("row_count")
-    told = told if isinstance(told, int) and not isinstance(told, bool) else None
-    pages = part.get("pagination")
-    more = any(there.get("has_more") is True for there in (part, pages) if isinstance(there, Mapping))
-    if (told is not None and told > count) or more or part.get("truncated") is True:
+    parts = [part_with_rows(payload) or payload, payload]
+    parts += [
+        pages for part in parts for name in ("pagination", "meta") if isinstance(pages := part.get(name), Mapping)
+    ]
+    told = next((number for part in parts if (number := _number(part.get("row_count"))) is not None), None)
+    more = any(str(part.get(name)).strip().lower() in ("true", "1") for part in parts for name in _MORE)
+    if (told is not None and told > count) or more:
         there = f"{told:,} rows" if told is not None and told > count else "more rows"
         message = f"OpenAnalyst says that the query has {there}, but sent {count:,}."
         if not allow_partial:
@@ -123,6 +129,23 @@ def checked_count(part: Mapping[str, Any], count: int, *, allow_partial: bool = 
     elif told is not None and told < count:
         log.warning("OpenAnalyst says that the query has %d rows, but sent %d.", told, count)
     return count if told is None else told
+
+
+def _name(column: Any) -> str:
+    if isinstance(column, dict):
+        column = next((column[key] for key in COLUMN_NAMES if column.get(key) is not None), None)
+    if not isinstance(column, (str, int, float)):
+        raise InvalidReply("OpenAnalyst sent 'columns' of which one has no name.")
+    return str(column)
+
+
+def _number(value: Any) -> int | None:
+    """Read how many there are, which may have come as a text or as ``7.0``; below 0 stands for not known."""
+    try:
+        number = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        return None
+    return int(number) if 0 <= number < 1e15 else None
 
 
 def _named(row: Any, columns: list[str]) -> dict[str, Any]:

@@ -51,8 +51,11 @@ def test_columns_are_in_the_vendors_order() -> None:
         ({"columns": ["y"], "rows": [{"x": 1, "y": 2}]}, ["y", "x"], 1),
         ({"columns": [{"name": "x", "type": "integer"}], "rows": []}, ["x"], 0),
         ({"columns": ["x"], "rows": None, "row_count": None}, ["x"], 0),
+        ({"columns": [{"field": "x"}, {"column_name": "y"}], "rows": [[1, 2]]}, ["x", "y"], 1),
         ({"columns": None, "rows": []}, [], 0),
-        ({"columns": ["x"], "rows": [{"x": 1}], "row_count": "7"}, ["x"], 1),
+        ({"columns": ["x"], "rows": [{"x": 1}], "row_count": "many"}, ["x"], 1),
+        ({"columns": ["x"], "rows": [{"x": 1}], "row_count": -1}, ["x"], 1),
+        ({"columns": ["x"], "rows": [{"x": 1}], "row_count": [7], "has_more": "no"}, ["x"], 1),
         ({"columns": ["x"], "rows": [{"x": 1}], "row_count": True}, ["x"], 1),
         ({"columns": ["x", "y"], "rows": [[1, 2], {"y": 3, "z": 4}]}, ["x", "y", "z"], 2),
         ({"status": "completed", "data": {"columns": ["x"], "rows": [[1]], "row_count": 1}}, ["x"], 1),
@@ -81,6 +84,12 @@ def test_rows_as_lists_are_told_apart_by_the_columns() -> None:
     assert table == Table(["b", "a"], [{"b": 1, "a": None}, {"b": 2, "a": [3]}], 2)
 
 
+@pytest.mark.parametrize("columns", [["a", None], [{"label": "a"}, "b"], [["a"]], [{"name": {}}]])
+def test_a_column_without_a_name(columns: list[Any]) -> None:
+    with pytest.raises(InvalidReply, match="one has no name"):
+        table_of({"columns": columns, "rows": [{"a": 1}]})
+
+
 @pytest.mark.parametrize("columns", [["a", "b", "a"], ["a", {"name": "a"}], [1, "1"]])
 @pytest.mark.parametrize("rows", [[], [{"a": 1}], [[1, 2, 3]]])
 def test_two_columns_of_one_name(columns: list[Any], rows: list[Any]) -> None:
@@ -89,17 +98,26 @@ def test_two_columns_of_one_name(columns: list[Any], rows: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"row_count": 7}, {"has_more": True}, {"truncated": True}, {"pagination": {"has_more": True}}]
+    "more",
+    [
+        *({"row_count": count} for count in (7, "7", 7.0)),
+        *({"has_more": flag} for flag in (True, "true", 1)),
+        {"truncated": True},
+        {"pagination": {"has_more": True}},
+        {"meta": {"truncated": "True"}},
+    ],
 )
+@pytest.mark.parametrize("place", ["beside the rows", "above them"])
 def test_missing_rows_are_an_error_unless_told_otherwise(
-    more: dict[str, Any], caplog: pytest.LogCaptureFixture
+    more: dict[str, Any], place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    payload = {"columns": ["x"], "rows": [{"x": 1}]} | more
+    rows = {"columns": ["x"], "rows": [{"x": 1}]}
+    payload = rows | more if place == "beside the rows" else {"result": rows} | more
     with pytest.raises(ResultRefused, match=r"has (7|more) rows, but sent 1\. .*allow_partial=True"):
         table_of(payload)
     table = table_of(payload, allow_partial=True)
     assert table is not None
-    assert (table.rows, table.row_count) == ([{"x": 1}], more.get("row_count", 1))
+    assert (table.rows, table.row_count) == ([{"x": 1}], int(more.get("row_count", 1)))
     assert "but sent 1" in caplog.text
 
 
