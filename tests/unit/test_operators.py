@@ -102,7 +102,7 @@ BAD: list[tuple[Callable[..., RunOperator], dict[str, Any], str]] = [
     (agent, {"context": []}, "'context' must be a dict that can be sent as JSON.* it is a list"),
     (agent, {"context": 0}, "'context' must be a dict that can be sent as JSON.* it is a int"),
     (agent, {"context": {"when": object()}}, r"context\['when'\] is of the class object, for which JSON has nothing"),
-    (agent, {"context": '{"x": NaN}'}, r"context\['x'\] is nan, for which JSON has no number"),
+    (agent, {"context": '{"x": NaN}'}, "'context' cannot be sent as JSON: x is NaN"),
     (query, {"dataset_id": ""}, "'dataset_id' must be a non-empty string"),
     (query, {"query": "\n"}, "'query' must be a non-empty string"),
     (query, {"query": None}, "'query' must be a non-empty string"),
