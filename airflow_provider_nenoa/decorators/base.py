@@ -44,7 +44,7 @@ class DecoratedRunOperator(DecoratedOperator, RunOperator):
         for name in (self.returned_fields[0], *self.not_for_the_decorator):
             if kwargs.get(name) is not None:
                 raise InvalidArgument(
-                    f"{decorator} does not take '{name}': the function returns what is asked for. Use the operator "
+                    f"{decorator} does not take '{name}': the function returns what is asked for.\nUse the operator "
                     "itself where there is no function."
                 )
         if inspect.iscoroutinefunction(python_callable) or inspect.isgeneratorfunction(python_callable):
@@ -118,7 +118,7 @@ class DecoratedRunOperator(DecoratedOperator, RunOperator):
             if name != fields[0] and each is not None and getattr(self, name) is not None:
                 raise InvalidArgument(
                     f"'{name}' is given to {self.custom_operator_name} and returned by the function of task "
-                    f"'{self.task_id}'. Give it in one place. Nothing was sent."
+                    f"'{self.task_id}'.\nGive it in one place. Nothing was sent."
                 )
             if each is not None or name == fields[0]:
                 setattr(self, name, each)

@@ -98,7 +98,7 @@ def airflow_connection(
     except Exception as error:
         # Each Airflow version and secrets backend has its own error for this.
         raise ConnectionUnreadable(
-            f"Connection '{conn_id}' could not be read: {error}. If there is none, create one of type '{conn_type}' "
+            f"Connection '{conn_id}' could not be read: {error}.\nIf there is none, create one of type '{conn_type}' "
             "under Admin > Connections, or name another one."
         ) from error
 
@@ -117,19 +117,19 @@ def read_connection(connection: Connection, conn_type: str, vendor: str, default
     if connection.conn_type != conn_type:
         raise InvalidConnection(
             f"Connection '{conn_id}' is of type '{connection.conn_type}', but {vendor} needs one of type "
-            f"'{conn_type}'. Change its type, or name another connection."
+            f"'{conn_type}'.\nChange its type, or name another connection."
         )
     # What comes from a file or the clipboard often brings a line's end along.
     api_key = (connection.password or "").strip()
     if not api_key:
         raise InvalidConnection(
-            f"Connection '{conn_id}' has no API key. Put the {vendor} API key into its password field."
+            f"Connection '{conn_id}' has no API key.\nPut the {vendor} API key into its password field."
         )
     mask_secret(api_key)
     if not (api_key.isascii() and api_key.isprintable()):
         raise InvalidConnection(
             f"Connection '{conn_id}': its password cannot be an API key, because it has characters that no HTTP header "
-            "can carry. Copy the key again."
+            "can carry.\nCopy the key again."
         )
     try:
         # Not extra_dejson: it takes what is no JSON for an empty object.

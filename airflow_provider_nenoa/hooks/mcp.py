@@ -129,7 +129,7 @@ class McpClient:
             version = result.get("protocolVersion")
             if not isinstance(version, str) or not _VERSION.fullmatch(version):
                 raise InvalidReply(
-                    f"{self._api.vendor} answered 'initialize' without a 'protocolVersion' (it has {sorted(result)}). "
+                    f"{self._api.vendor} answered 'initialize' without a 'protocolVersion' (it has {sorted(result)}).\n"
                     "Check that 'mcp_url' is the address of its MCP server."
                 )
             headers["MCP-Protocol-Version"] = version
@@ -175,7 +175,7 @@ class McpClient:
         """Return the error for a wrong address: what is not found is the server, and never a run."""
         return InvalidConnection(
             f"There is no MCP server at the connection's 'mcp_url', {self._api.base_url}: it answered "
-            f"{error.http_status}. Correct it."
+            f"{error.http_status}.\nCorrect it."
         )
 
 

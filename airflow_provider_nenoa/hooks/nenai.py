@@ -102,7 +102,7 @@ class NenAIHook(VendorHook):
         url, settings = self.mcp_url, self.settings
         if url is None:
             raise InvalidConnection(
-                f"Connection '{self.conn_id}' has no 'mcp_url', and only NenAI's MCP server can tell this. Set it to "
+                f"Connection '{self.conn_id}' has no 'mcp_url', and only NenAI's MCP server can tell this.\nSet it to "
                 f"{nenai_mcp.URL}."
             )
         return McpClient(
@@ -164,7 +164,7 @@ class NenAIHook(VendorHook):
         if self.mcp_url is None:
             raise InvalidConnection(
                 f"Connection '{self.conn_id}' has neither an 'mcp_url' nor a 'run_status_path': NenAI cannot be asked "
-                f"how a run stands. Set 'mcp_url' to {nenai_mcp.URL}."
+                f"how a run stands.\nSet 'mcp_url' to {nenai_mcp.URL}."
             )
         message_id = required("message_id", message_id)
         answer, _ = self._ask_tool(nenai_mcp.STATUS, nenai_mcp.status_arguments(message_id))

@@ -84,13 +84,13 @@ class OpenAnalystHook(VendorHook):
         if plan == "enterprise":
             if per_minute is None or per_day is None:
                 raise InvalidConnection(
-                    f"Connection '{settings.conn_id}': an Enterprise plan has limits of its own. Set "
+                    f"Connection '{settings.conn_id}': an Enterprise plan has limits of its own.\nSet "
                     "'requests_per_minute' and 'requests_per_day'."
                 )
             return per_minute, per_day
         if plan not in PLANS:
             raise InvalidConnection(
-                f"Connection '{settings.conn_id}': unknown plan {plan!r}. Use one of {', '.join(PLANS)} or enterprise."
+                f"Connection '{settings.conn_id}': unknown plan {plan!r}.\nUse one of {', '.join(PLANS)} or enterprise."
             )
         return per_minute or PLANS[plan][0], per_day or PLANS[plan][1]
 

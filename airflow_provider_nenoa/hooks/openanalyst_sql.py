@@ -87,7 +87,7 @@ class OpenAnalystSqlHook(ConnectionForm, DbApiHook):
         dataset_id = self.schema or self.connection.schema
         if not dataset_id:
             raise InvalidConnection(
-                f"Connection '{self.get_conn_id()}' names no dataset. Put its id into the connection's schema field, "
+                f"Connection '{self.get_conn_id()}' names no dataset.\nPut its id into the connection's schema field, "
                 "or into the operator's 'database'."
             )
         return dataset_id
@@ -151,7 +151,7 @@ class OpenAnalystSqlHook(ConnectionForm, DbApiHook):
         """Raise: there is no SQLAlchemy dialect for OpenAnalyst."""
         from airflow_provider_nenoa.sql import dbapi
 
-        raise dbapi.NotSupportedError("There is no SQLAlchemy dialect for OpenAnalyst. Use get_conn, run or get_df.")
+        raise dbapi.NotSupportedError("There is no SQLAlchemy dialect for OpenAnalyst.\nUse get_conn, run or get_df.")
 
     @cached_property
     def inspector(self) -> TableInspector:  # type: ignore[override]
@@ -203,7 +203,7 @@ class OpenAnalystSqlHook(ConnectionForm, DbApiHook):
         except DeadlinePassed as passed:
             raise dbapi.OperationalError(
                 f"OpenAnalyst query {run.run_id} did not end within query_timeout = {self.query_timeout:g} s; its "
-                f"last status is '{passed}'. It goes on, because the API cannot cancel it."
+                f"last status is '{passed}'.\nIt goes on, because the API cannot cancel it."
             ) from None
         return ended
 

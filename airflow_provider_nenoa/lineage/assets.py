@@ -34,7 +34,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     most = 2 if kind == "datasets" else 1
     if kind not in _KINDS[uri.scheme] or not all(ids) or len(ids) > most or uri.query:
         forms = " or ".join(f"{uri.scheme}://{each}/<id>" for each in _KINDS[uri.scheme])
-        raise ValueError(f"No asset of {uri.scheme} has the URI {uri.geturl()!r}. It must be {forms}.")
+        raise ValueError(f"No asset of {uri.scheme} has the URI {uri.geturl()!r}.\nIt must be {forms}.")
     path = "/" + "/".join(ids)
     return uri._replace(netloc=kind, path=path.lower() if uri.scheme == "nenai" else path)
 

@@ -119,7 +119,7 @@ class Attempt:
             the_run = self.operator.the_run(note.run_id) if note and note.run_id else "The remote run, if there is one,"
             raise RunTimeout(
                 f"The time to wait was over, and no triggerer had said so {GRACE:.0f} s later, so Airflow ended "
-                f"the wait. {the_run} goes on{self.operator.next_attempt()}. Check that a triggerer runs."
+                f"the wait.\n{the_run} goes on{self.operator.next_attempt()}. Check that a triggerer runs."
             ) from None
 
     def _start(self) -> Any:
@@ -320,7 +320,7 @@ class Attempt:
             if self.operator.wait_for_completion and not can_poll:
                 raise InvalidConnection(
                     f"Connection '{self.operator.conn_id}' has neither a 'webhook_secret' nor an 'mcp_url': the end of "
-                    f"{self.kind.a_run} could not be learnt, and nothing was started. Set the secret with which "
+                    f"{self.kind.a_run} could not be learnt, and nothing was started.\nSet the secret with which "
                     "the vendor signs its webhooks, or the address of its MCP server, or wait_for_completion=False."
                 )
             return None

@@ -73,7 +73,7 @@ def timed_out(note: Note, operator: Starter, word: str) -> RunTimeout:
         last += ", which is no word we know"
     waited = time.time() - note.started_at
     return RunTimeout(
-        f"{operator.the_run(note.run_id)} did not end in time: {waited:.0f} s after its start {last}. It goes "
+        f"{operator.the_run(note.run_id)} did not end in time: {waited:.0f} s after its start {last}.\nIt goes "
         f"on, because {operator.kind.vendor}'s API cannot cancel it{operator.next_attempt()}. Raise 'timeout' "
         f"(now {operator.timeout:.0f} s) or 'execution_timeout' if such runs take longer."
     )

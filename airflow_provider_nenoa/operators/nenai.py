@@ -298,7 +298,7 @@ class NenAIRunWorkflowOperator(RunOperator):
         if self.output_path:
             raise InvalidConnection(
                 f"'output_path' is set, but of connection '{self.nenai_conn_id}' only the 'mcp_url' can be used, and "
-                "NenAI's MCP server tells neither a run's result nor its files. Nothing was started. Let webhooks "
+                "NenAI's MCP server tells neither a run's result nor its files. Nothing was started.\nLet webhooks "
                 "reach the receiver (with a 'webhook_secret'), or name a 'run_status_path'; or leave 'output_path' out."
             )
         hook.mcp.open()

@@ -40,7 +40,7 @@ def check_files_known(run: Run) -> None:
 
         raise DownloadFailed(
             f"NenAI workflow run {run.run_id} has ended with '{run.word}', but only NenAI's MCP server has told so, "
-            "which tells no files. If its webhook is still to come, try again later: the run is not started anew. "
+            "which tells no files.\nIf its webhook is still to come, try again later: the run is not started anew. "
             "Otherwise let webhooks reach the receiver, or name a 'run_status_path' in the connection."
         )
 

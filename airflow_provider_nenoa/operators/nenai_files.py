@@ -80,7 +80,7 @@ class NenAIDownloadResultsOperator(BaseOperator):
         if ended is None:
             raise DownloadFailed(
                 f"NenAI workflow run {message_id} has not ended, as far as connection '{self.nenai_conn_id}' can tell: "
-                "there are no files yet. Let a NenAIWorkflowRunSensor wait for its end first."
+                "there are no files yet.\nLet a NenAIWorkflowRunSensor wait for its end first."
             )
         run = asking.read(hook, key, ended)
         if not run.status.is_success:

@@ -275,7 +275,7 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
             from airflow_provider_nenoa.exceptions import InvalidArgument
 
             raise InvalidArgument(
-                f"'output_format' cannot be {output_format!r}. Set it to one of {', '.join(OUTPUT_FORMATS)}."
+                f"'output_format' cannot be {output_format!r}.\nSet it to one of {', '.join(OUTPUT_FORMATS)}."
             )
         one_of("dataset", dataset_id, dataset_name)
         self.dataset_id = dataset_id
@@ -363,7 +363,7 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
             if run.run_id:
                 raise
             raise PermanentError(
-                f"{error} The query was run, but it has no id by which its rows could be asked for once more: clear "
+                f"{error}\nThe query was run, but it has no id by which its rows could be asked for once more: clear "
                 "the task to run it again."
             ) from error
         assert table is not None

@@ -111,9 +111,9 @@ def check_templates(name: str, value: Any, where: str) -> None:
     """
     if _is_seen(value):
         raise InvalidArgument(
-            f"'{name}' in {where} would stand in Airflow's serialised DAG, where whoever sees the DAG can read it. Use "
-            "templates there, such as '{{ conn.my_secrets.password }}', or another task's output; or give it to the "
-            "operator itself, or to .partial()."
+            f"'{name}' in {where} would stand in Airflow's serialised DAG, where whoever sees the DAG can read it.\n"
+            "Use templates there, such as '{{ conn.my_secrets.password }}', or another task's output; or give it to "
+            "the operator itself, or to .partial()."
         )
 
 

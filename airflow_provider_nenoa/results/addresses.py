@@ -111,7 +111,7 @@ class Guard:
             return
         raise ResultRefused(
             f"The payload has the URL of a file at {host}, which is {ip}: no public address, so nothing was asked "
-            "there. If your files are kept inside your own network, name the host in the connection's extra field "
+            "there.\nIf your files are kept inside your own network, name the host in the connection's extra field "
             "'private_file_hosts'."
         )
 

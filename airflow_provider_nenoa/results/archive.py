@@ -224,11 +224,11 @@ class Archive:
             raise self._damaged(f"{what}: {_printable(str(error)) or type(error).__name__}") from None
 
     def _damaged(self, how: str) -> DownloadFailed:
-        return DownloadFailed(f"The archive {self.name} is damaged ({how}). {_KEEP}")
+        return DownloadFailed(f"The archive {self.name} is damaged ({how}).\n{_KEEP}")
 
     def refused(self, why: str) -> ResultRefused:
         """Return the error that says why the archive is not unpacked."""
-        return ResultRefused(f"The archive {self.name} {why}. It was not unpacked. {_KEEP}")
+        return ResultRefused(f"The archive {self.name} {why}. It was not unpacked.\n{_KEEP}")
 
 
 class _Bounded:

@@ -66,7 +66,7 @@ def files_of(
             found.setdefault(url, name)
     if len(found) > max_files:
         raise ResultRefused(
-            f"The payload has {len(found):,} URLs of files, more than max_files = {max_files:,}. None was fetched. "
+            f"The payload has {len(found):,} URLs of files, more than max_files = {max_files:,}. None was fetched.\n"
             "Raise 'max_files' if that many are expected."
         )
     return [PayloadFile(name, url, is_archive(name)) for url, name in found.items()]
@@ -115,5 +115,5 @@ def _nothing_at(path: KeyPath, why: str, payload: Mapping[str, Any]) -> FilesMis
     else:
         there = f"It has no URLs; its keys are {', '.join(places_in(payload, lambda value: True)) or 'none'}"
     return FilesMissing(
-        f"'files' names {path.text!r}, but in the run's payload {why} at this place. {there}. Correct 'files'."
+        f"'files' names {path.text!r}, but in the run's payload {why} at this place.\n{there}. Correct 'files'."
     )

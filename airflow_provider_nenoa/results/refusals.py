@@ -51,7 +51,7 @@ def refusal_of(
         mismatch = "signaturedoesnotmatch" in lower
         if not mismatch and ("expired" in lower or (ends and now >= min(ends))):
             return ResultsExpired(
-                f"The URL of the file {name} has expired: {answer}. {_when(ends, now)} Download files as soon as "
+                f"The URL of the file {name} has expired: {answer}.\n{_when(ends, now)} Download files as soon as "
                 "a run has ended. Fresh URLs can be had only where the connection names a 'run_status_path'."
             )
         return FilesMissing(

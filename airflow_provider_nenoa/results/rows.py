@@ -66,7 +66,7 @@ def check_fit_for_xcom(payload: Mapping[str, Any], max_xcom_rows: int) -> None:
     if count > max_xcom_rows:
         raise ResultRefused(
             f"The query has {there}, more than max_xcom_rows = {max_xcom_rows:,}: too many for XCom, which goes "
-            "through Airflow's database. Set output_path of OpenAnalystExecuteQueryOperator to store them in a file "
+            "through Airflow's database.\nSet output_path of OpenAnalystExecuteQueryOperator to store them in a file "
             "instead."
         )
 
@@ -81,7 +81,7 @@ def format_of(output_path: str, output_format: str | None) -> str:
     chosen = output_format or _SUFFIXES.get(_suffix(output_path))
     if chosen not in FORMATS:
         what = f"'output_format' cannot be {output_format!r}" if output_format else f"{output_path!r} tells no format"
-        raise InvalidArgument(f"{what}. Set 'output_format' to one of {', '.join(FORMATS)}.")
+        raise InvalidArgument(f"{what}.\nSet 'output_format' to one of {', '.join(FORMATS)}.")
     if chosen == "parquet" and find_spec("pyarrow") is None:
         raise InvalidArgument("For Parquet, pyarrow is needed: pip install 'airflow-provider-nenoa[parquet]'.")
     return chosen

@@ -77,7 +77,7 @@ class Body:
         for chunk in response.iter_content(CHUNK):
             if self.target.size + len(chunk) > self.max_file_size:
                 raise ResultRefused(
-                    f"The file is larger than max_file_size = {self.max_file_size:,} bytes. It was not stored. Raise "
+                    f"The file is larger than max_file_size = {self.max_file_size:,} bytes. It was not stored.\nRaise "
                     "'max_file_size' if files of this size are expected."
                 )
             self.target.write(chunk)

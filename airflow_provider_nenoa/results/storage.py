@@ -64,7 +64,7 @@ class Place:
             raise InvalidArgument(f"'output_path' must be a URL such as s3://bucket/key, not {output_path!r}.")
         if re.match(r"((file|local)://)?~", text):
             raise InvalidArgument(
-                f"'output_path' {text!r} begins with '~', which is another directory for each user of each worker. "
+                f"'output_path' {text!r} begins with '~', which is another directory for each user of each worker.\n"
                 "Write the whole path."
             )
         self.is_directory = text.endswith("/")
@@ -73,7 +73,7 @@ class Place:
             self.fs = _file_system(self.path)
         except (ImportError, TypeError, ValueError) as error:
             raise InvalidArgument(
-                f"'output_path' {text!r} cannot be used: {error}. Install the provider for this kind of storage."
+                f"'output_path' {text!r} cannot be used: {error}.\nInstall the provider for this kind of storage."
             ) from error
 
     def file(self, name: str) -> Place:

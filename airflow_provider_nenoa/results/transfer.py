@@ -126,7 +126,7 @@ class Transfer:
             )(self._try)
         except _Interrupted as error:
             raise DownloadFailed(
-                f"{self._which} could not be fetched: {error}, {self.failures} times without a byte of progress. "
+                f"{self._which} could not be fetched: {error}, {self.failures} times without a byte of progress.\n"
                 f"{self.target.size:,} bytes had come; none were kept."
             ) from None
 
@@ -209,7 +209,7 @@ class Transfer:
         if size > self.rules.max_file_size:
             raise ResultRefused(
                 f"{self._which} is larger than max_file_size = {self.rules.max_file_size:,} bytes. It was not "
-                "stored. Raise 'max_file_size' if files of this size are expected."
+                "stored.\nRaise 'max_file_size' if files of this size are expected."
             )
 
     def _refusal(self, response: requests.Response) -> NenoaError | _Interrupted:

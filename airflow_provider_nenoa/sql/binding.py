@@ -66,8 +66,8 @@ def bind_each(queries: Iterable[str], parameters: Mapping[str, Any]) -> list[str
     if unused := [str(key) for key in parameters if key not in used]:
         there = "these are there: " + _list(sorted(used)) if used else "it has none"
         raise InvalidArgument(
-            f"'parameters' has {_list(unused)}, for which the query has no placeholder; {there}. (Inside quotes, "
-            "brackets and comments :name is no placeholder.) Nothing was sent."
+            f"'parameters' has {_list(unused)}, for which the query has no placeholder; {there}. Nothing was "
+            "sent.\nInside quotes, brackets and comments :name is no placeholder."
         )
     return bound
 
@@ -80,9 +80,9 @@ def _bound(query: str, parameters: Mapping[str, Any], used: set[str]) -> str:
         if token is None:
             raise InvalidArgument(
                 f"Values cannot be bound into this query safely: SQL dialects differ in how they read it from "
-                f"{query[position : position + 20]!r} (character {position + 1}) on. Nothing was sent. Write that part "
-                "without backslashes, '$', '#', nested comments or brackets, or strings with a prefix, or leave "
-                "'parameters' away."
+                f"{query[position : position + 20]!r} (character {position + 1}) on. Nothing was sent.\n"
+                "Write that part without backslashes, '$', '#', nested comments or brackets, or strings with a "
+                "prefix, or leave 'parameters' away."
             )
         key = token["key"]
         if key is not None:
@@ -101,13 +101,15 @@ def _value(query: str, token: re.Match[str], key: str, parameters: Mapping[str, 
         unused = [str(name) for name in parameters if name not in named]
         hint = f"; it has {_list(unused)}, which the query does not use" if unused else ""
         raise InvalidArgument(
-            f"'parameters' has no value for :{key} in the query{hint}. Nothing was sent. (A colon that is meant as "
-            f"such is written \\:{key}.)"
+            f"'parameters' has no value for :{key} in the query{hint}. Nothing was sent.\nA colon that is meant as "
+            f"such is written \\:{key}."
         )
     # It must not grow together with what stands beside it: N:x, 1:x, 'a':x.
     before, after = query[max(0, token.start() - 1) : token.start()], query[token.end() : token.end() + 1]
     if any(character.isalnum() or character in "_.&@'\"`:[]" for character in before + after):
-        raise InvalidArgument(f"Put a space around :{key} in the query. Nothing was sent.")
+        raise InvalidArgument(
+            f":{key} stands beside a letter, digit or quote in the query. Nothing was sent.\nPut a space around it."
+        )
     return literal(parameters[key], key)
 
 

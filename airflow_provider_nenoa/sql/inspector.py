@@ -35,6 +35,6 @@ class TableInspector:
 
             known = ", ".join(self._tables) or "none in a form that can be read"
             raise NotSupportedError(
-                f"OpenAnalyst tells of no table '{table_name}' in this dataset. The tables that it tells of: {known}."
+                f"OpenAnalyst tells of no table '{table_name}' in this dataset.\nThe tables that it tells of: {known}."
             )
         return [{"name": column.name, "type": column.type or "unknown"} for column in self._tables[table_name]]

@@ -80,7 +80,7 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, datetime.date):
         return datetime.date(value.year, value.month, value.day)
     raise InvalidArgument(
-        f"The parameter '{name}' is a {type(value).__name__}, which cannot be bound. Use {_TYPES}. Nothing was sent."
+        f"The parameter '{name}' is a {type(value).__name__}, which cannot be bound.\nUse {_TYPES}. Nothing was sent."
     )
 
 

@@ -43,7 +43,7 @@ def positive_seconds(name: str, value: float | timedelta) -> float:
         from airflow_provider_nenoa.exceptions import InvalidArgument
 
         raise InvalidArgument(
-            f"'{name}' must be a number of seconds or a timedelta, and more than 0, not {value!r}. An hour is 3600, "
+            f"'{name}' must be a number of seconds or a timedelta, and more than 0, not {value!r}.\nAn hour is 3600, "
             "or timedelta(hours=1)."
         )
     return float(seconds)

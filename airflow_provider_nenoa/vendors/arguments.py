@@ -98,7 +98,7 @@ def any_object(name: str, value: object) -> Mapping[Any, Any]:
             read = read_json(value, decimals=True)
         except ValueError as error:
             raise InvalidArgument(
-                f"'{name}' is not JSON: {error}. Nothing was sent. It must be a dict, or the text of a JSON object."
+                f"'{name}' is not JSON: {error}. Nothing was sent.\nIt must be a dict, or the text of a JSON object."
             ) from None
         if read.lost:
             raise InvalidArgument(

@@ -123,7 +123,7 @@ def _parse(text: object) -> KeyPath:
         at = match.end()
     if at != len(written) or written.endswith(".") or "" in steps:
         raise InvalidArgument(
-            f"'files' has {text!r}, which is no key path. Write keys with dots between them, numbers or * for the "
+            f"'files' has {text!r}, which is no key path.\nWrite keys with dots between them, numbers or * for the "
             "entries of a list, and odd keys in brackets and quotes: result.files[0].url, result.files.*.url, "
             'result["odd key"].'
         )

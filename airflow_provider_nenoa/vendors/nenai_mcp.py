@@ -201,12 +201,12 @@ def workflow_named(name: str, workflows: Iterable[Mapping[str, Any]]) -> str:
         return found[0]
     if found:
         raise InvalidArgument(
-            f"NenAI has {len(found)} workflows that are named {name!r}. Name one by 'workflow_id': {some(found)}. "
+            f"NenAI has {len(found)} workflows that are named {name!r}.\nName one by 'workflow_id': {some(found)}. "
             "Nothing was started."
         )
     near = sorted(by_id.values(), key=lambda known: (name.lower() not in known.lower(), known.lower()))
     known = f"It has {some(repr(each) for each in near)}" if near else "It has none at all"
-    raise InvalidArgument(f"NenAI has no workflow that is named {name!r}. {known}. Nothing was started.")
+    raise InvalidArgument(f"NenAI has no workflow that is named {name!r}.\n{known}. Nothing was started.")
 
 
 def some(names: Iterable[str]) -> str:
@@ -301,7 +301,7 @@ def _failure(tool: str, answer: dict[str, Any] | None, text: str) -> NenoaError:
     words = str(said or text or "it gave no reason")[:QUOTED]
     message = f"NenAI's MCP tool {tool} failed: {words}"
     if _UNKNOWN.search(words):
-        return NotFound(f"{message}. Check the id, and that it belongs to the workspace of the connection's API key.")
+        return NotFound(f"{message}.\nCheck the id, and that it belongs to the workspace of the connection's API key.")
     if _REFUSED.search(words):
-        return AuthenticationError(f"{message}. Check the API key: it is the password of the Airflow connection.")
+        return AuthenticationError(f"{message}.\nCheck the API key: it is the password of the Airflow connection.")
     return ServerError(message)

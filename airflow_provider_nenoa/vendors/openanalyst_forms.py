@@ -181,7 +181,7 @@ class ApiForm(Form):
 
     def _knows_no(self, what: str) -> NoReturn:
         raise InvalidArgument(
-            f"OpenAnalyst's API in the form 'api' knows no {what}. Nothing was sent. If the workspace speaks the form "
+            f"OpenAnalyst's API in the form 'api' knows no {what}. Nothing was sent.\nIf the workspace speaks the form "
             "'server', set the connection's extra field 'api_form' to 'server'."
         )
 
@@ -273,8 +273,9 @@ class ServerForm(Form):
         for name, value in arguments.items():
             if value is not None:
                 raise InvalidArgument(
-                    f"OpenAnalyst's API in the form 'server' knows no '{name}'. Nothing was sent. Leave it out, or, if "
-                    "the workspace speaks the form 'api', set the connection's extra field 'api_form' to 'api'."
+                    f"OpenAnalyst's API in the form 'server' knows no '{name}'. Nothing was sent.\n"
+                    "Leave it out, or, if the workspace speaks the form 'api', set the connection's extra field "
+                    "'api_form' to 'api'."
                 )
 
 

@@ -36,14 +36,14 @@ def id_of_named(what: str, name: str, objects: Iterable[Mapping[str, Any]]) -> s
         return found[0]
     if found:
         raise InvalidArgument(
-            f"OpenAnalyst has {len(found)} {what}s that are named {name!r}. Name one by '{what}_id': {_some(found)}. "
+            f"OpenAnalyst has {len(found)} {what}s that are named {name!r}.\nName one by '{what}_id': {_some(found)}. "
             "Nothing was started."
         )
     near = sorted(by_id.values(), key=lambda known: (name.lower() not in known.lower(), known.lower()))
     has = f"It has {_some(map(repr, near))}" if near else "It lists none that has a name"
     without = f", and {nameless} without a name or id" if nameless else ""
     raise InvalidArgument(
-        f"OpenAnalyst has no {what} that is named {name!r}. {has}{without}. Correct '{what}_name', or give "
+        f"OpenAnalyst has no {what} that is named {name!r}.\n{has}{without}. Correct '{what}_name', or give "
         f"'{what}_id'. Nothing was started."
     )
 

@@ -103,7 +103,7 @@ class Listing:
 
     def _stuck(self, why: str) -> InvalidReply:
         return InvalidReply(
-            f"OpenAnalyst's list GET {self.path} cannot be read to its end: {why}. {self.count} objects had come."
+            f"OpenAnalyst's list GET {self.path} cannot be read to its end: {why}.\n{self.count} objects had come."
         )
 
 

@@ -86,7 +86,7 @@ def columns_of(part: Mapping[str, Any]) -> list[str]:
     if len(set(columns)) < len(columns):
         repeated = ", ".join(repr(name) for name in dict.fromkeys(columns) if columns.count(name) > 1)
         raise ResultRefused(
-            f"The query has more than one column with the name {repeated}, so that their values cannot be told apart. "
+            f"The query has more than one column with the name {repeated}, so that their values cannot be told apart.\n"
             "Give each an alias of its own, as in SELECT a.id AS a_id, b.id AS b_id."
         )
     return columns

@@ -41,7 +41,7 @@ def run_agent(
         except DeadlinePassed as passed:
             raise RunTimeout(
                 f"OpenAnalyst agent run {run.run_id} has not ended within {timeout:g} s; its last status is "
-                f"'{passed}'. It goes on, because OpenAnalyst's API cannot cancel it."
+                f"'{passed}'.\nIt goes on, because OpenAnalyst's API cannot cancel it."
             ) from None
         run = asking.read(hook, key, ended)
     if not run.status.is_success:

@@ -49,7 +49,7 @@ def cannot_be_learnt(hook: VendorHook, kind: Kind) -> InvalidConnection:
     """Return the error for a connection without a webhook secret, of a vendor that cannot be asked."""
     return InvalidConnection(
         f"Connection '{hook.conn_id}' has neither a 'webhook_secret' nor an 'mcp_url': the end of {kind.a_run} "
-        "cannot be learnt. Set the secret with which the vendor signs its webhooks, or the address of its MCP server."
+        "cannot be learnt.\nSet the secret with which the vendor signs its webhooks, or the address of its MCP server."
     )
 
 
@@ -85,10 +85,10 @@ def callback_url(hook: VendorHook, ref: str, kind: str | None = None) -> str:
     if is_loopback(ours.hostname):
         if not is_loopback(urlsplit(hook.settings.base_url).hostname):
             raise ReceiverUnavailable(
-                f"{hook.vendor} cannot call {ours.scheme}://{ours.netloc}: that is this machine itself. {setting}"
+                f"{hook.vendor} cannot call {ours.scheme}://{ours.netloc}: that is this machine itself.\n{setting}"
             )
     elif ours.scheme != "https" and hook.webhooks_need_https:
-        raise ReceiverUnavailable(f"{hook.vendor} calls https URLs only, not {ours.scheme}://{ours.netloc}. {setting}")
+        raise ReceiverUnavailable(f"{hook.vendor} calls https URLs only, not {ours.scheme}://{ours.netloc}.\n{setting}")
     return url
 
 

@@ -242,7 +242,7 @@ class Channel:
             if not sources:
                 raise InvalidConnection(
                     f"Connection '{self.conn_id}' has neither a 'webhook_secret' nor an 'mcp_url': the end of a run "
-                    "cannot be learnt. Set the secret with which the vendor signs its webhooks, or the address of its "
+                    "cannot be learnt.\nSet the secret with which the vendor signs its webhooks, or the address of its "
                     "MCP server."
                 )
             self._sources, self._may_be_told = sources, hook.may_be_told

@@ -96,7 +96,7 @@ def create_app(
     """
     if store is None and not conf.get("nenoa", "event_store_url", fallback=None):
         raise NenoaError(
-            "The receiver runs alone and has no database. Set [nenoa] event_store_url to a SQLAlchemy URL, for "
+            "The receiver runs alone and has no database.\nSet [nenoa] event_store_url to a SQLAlchemy URL, for "
             "example with the environment variable AIRFLOW__NENOA__EVENT_STORE_URL."
         )
     airflow_internals.initialize_server_stats(in_api_server=False)
@@ -131,7 +131,7 @@ def open_store() -> Store:
     others_migrate = not url and engine.dialect.name != "sqlite" and _is_migrated()
     days = conf.getfloat("nenoa", "event_retention_days", fallback=7.0)
     if not days > 0:
-        raise NenoaError(f"[nenoa] event_retention_days is {days:g}: all events would be deleted. Set it above 0.")
+        raise NenoaError(f"[nenoa] event_retention_days is {days:g}: all events would be deleted.\nSet it above 0.")
     return Store(engine, airflow_internals.fernet(), days, prepare=schema.check if others_migrate else schema.make)
 
 

@@ -199,7 +199,7 @@ class ReceiverClient:
             ) from None
         if response.status_code == 401:
             raise ReceiverUnavailable(
-                f"The webhook receiver at {self.base_url} refused the webhook_secret of connection '{self.conn_id}'. "
+                f"The webhook receiver at {self.base_url} refused the webhook_secret of connection '{self.conn_id}'.\n"
                 "Check that the API server sees the same connection with the same webhook_secret (a change takes "
                 "half a minute to be seen), and that the clocks of both machines agree to within a minute."
             )
@@ -227,7 +227,7 @@ class ReceiverClient:
 
     def _not_the_receiver(self, why: str) -> ReceiverUnavailable:
         return ReceiverUnavailable(
-            f"What answers at {self.base_url} is not the webhook receiver ({why}). Check that airflow-provider-nenoa "
+            f"What answers at {self.base_url} is not the webhook receiver ({why}).\nCheck that airflow-provider-nenoa "
             f"is installed where the API server runs, in this version, and that the address is right. {_WHERE}"
         )
 
@@ -256,8 +256,9 @@ def callback_url(conn_id: str, ref: str, kind: str | None = None) -> str:
         base = server and server + PREFIX
     if base is None:
         raise ReceiverUnavailable(
-            "It is not known under which address vendors can reach the webhook receiver. Set [nenoa] webhook_base_url, "
-            f"for example to https://airflow.example.com{PREFIX}, or [api] base_url to a full address."
+            "It is not known under which address vendors can reach the webhook receiver.\n"
+            f"Set [nenoa] webhook_base_url, for example to https://airflow.example.com{PREFIX}, or [api] base_url to a "
+            "full address."
         )
     query = urlencode({"ref": _checked_token("ref", ref), **({"kind": kind} if kind else {})})
     return f"{base}/webhooks/{quote(_checked_conn_id(conn_id), safe='')}?{query}"
@@ -285,7 +286,7 @@ def _address(section: str, option: str) -> str | None:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ReceiverUnavailable(
-            f"[{section}] {option} is {value!r}, which is no address. Write it with https:// or http:// and the host."
+            f"[{section}] {option} is {value!r}, which is no address.\nWrite it with https:// or http:// and the host."
         )
     return value
 
@@ -301,8 +302,8 @@ def _checked_conn_id(conn_id: str) -> str:
         )
     if is_misspelled(conn_id):
         raise InvalidArgument(
-            f"Connection {conn_id!r} comes from the environment, where the receiver knows it in lower case only. Write "
-            f"{conn_id.upper().lower()!r} instead: Airflow finds it under this name too."
+            f"Connection {conn_id!r} comes from the environment, where the receiver knows it in lower case only.\n"
+            f"Write {conn_id.upper().lower()!r} instead: Airflow finds it under this name too."
         )
     return conn_id
 

@@ -40,7 +40,7 @@ def check(engine: Engine) -> None:
             _, revision = _head_and_revision(engine)
             state = "are not there" if revision is None else f"are of an older version ({revision})"
             raise WrongSchema(
-                f"The event tables {state}. Run `airflow db migrate`, with this version of airflow-provider-nenoa "
+                f"The event tables {state}.\nRun `airflow db migrate`, with this version of airflow-provider-nenoa "
                 "installed; this server then finds them without a restart."
             )
 
@@ -80,7 +80,7 @@ def _is_current(engine: Engine) -> bool:
     if revision not in (None, *_known()):
         raise WrongSchema(
             f"The event tables are of a version ({revision}) that this version of airflow-provider-nenoa does not "
-            f"know; it knows {head}. Install the newer version that made them, or go back with its migrations."
+            f"know; it knows {head}.\nInstall the newer version that made them, or go back with its migrations."
         )
     return revision == head
 

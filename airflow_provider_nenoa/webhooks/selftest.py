@@ -66,7 +66,7 @@ def run_self_test(conn_id: str, say: Callable[[str], None] = lambda step: print(
     if client.by_ref(ref, wait=WAIT) is None:
         raise ReceiverUnavailable(
             "The event was accepted at the public address but is not to be seen at the internal one: they lead to "
-            "receivers with different databases. Check [nenoa] webhook_base_url, receiver_url and event_store_url."
+            "receivers with different databases.\nCheck [nenoa] webhook_base_url, receiver_url and event_store_url."
         )
     say("the event was read back")
 
@@ -76,11 +76,11 @@ def _sender(conn_id: str) -> Sender:
         sender = read_sender(conn_id)
     except Exception:  # Airflow has many errors for this
         raise ReceiverUnavailable(
-            f"Connection '{conn_id}' could not be read here. Create it, or run this where Airflow can read it."
+            f"Connection '{conn_id}' could not be read here.\nCreate it, or run this where Airflow can read it."
         ) from None
     if sender is NOBODY:
         raise ReceiverUnavailable(
-            f"Connection '{conn_id}' cannot receive webhooks. It must be of type nenai or openanalyst, and have the "
+            f"Connection '{conn_id}' cannot receive webhooks.\nIt must be of type nenai or openanalyst, and have the "
             "vendor's webhook secret in its field webhook_secret."
         )
     return sender
@@ -99,17 +99,17 @@ def _post(url: str, sender: Sender, run_id: str) -> None:
             response = session.post(url, data=body, headers=headers, timeout=10, allow_redirects=False)
     except (requests.RequestException, HTTPError, OSError) as error:  # a setting can fail in forms of its own
         raise ReceiverUnavailable(
-            f"No answer from the {where}: {reason_of(error)}. {advice} If it is right, it may be this machine that "
+            f"No answer from the {where}: {reason_of(error)}.\n{advice} If it is right, it may be this machine that "
             "cannot reach it from inside; try from outside too."
         ) from None
     if response.status_code == 401:
         raise ReceiverUnavailable(
-            f"The {where} refused the signature. Check that it leads to this Airflow, where connection and "
+            f"The {where} refused the signature.\nCheck that it leads to this Airflow, where connection and "
             f"webhook_secret are the same, and that no proxy changes the request's body or headers. {advice}"
         )
     if response.status_code != 200 or "stored" not in response.text:
         raise ReceiverUnavailable(
-            f"The {where} answered {response.status_code} instead of storing the event. Check that it leads to "
+            f"The {where} answered {response.status_code} instead of storing the event.\nCheck that it leads to "
             f"the receiver, and that no proxy asks for a login there. {advice}"
         )
 

@@ -199,7 +199,7 @@ def test_an_empty_address_is_off(vendor: FakeNenAI, connect: Callable[..., None]
     hook = NenAIHook("nen")
     assert hook.mcp_url is None
     assert not hook.can_ask
-    with pytest.raises(InvalidConnection, match=r"has no 'mcp_url'.*https://mcp\.getnen\.ai/v1"):
+    with pytest.raises(InvalidConnection, match=r"has no 'mcp_url'.*\nSet it to https://mcp\.getnen\.ai/v1"):
         hook.list_workflows()
     with pytest.raises(InvalidConnection, match="neither a 'webhook_secret' nor an 'mcp_url'"):
         task_of().attempt()
@@ -398,7 +398,7 @@ def test_a_workflow_by_its_name(vendor: FakeNenAI, deferrable: bool) -> None:
 
 
 def test_a_name_that_nobody_knows(vendor: FakeNenAI) -> None:
-    with pytest.raises(InvalidArgument, match=r"no workflow that is named 'Orders'.*'Invoices'"):
+    with pytest.raises(InvalidArgument, match=r"no workflow that is named 'Orders'\.\n.*'Invoices'"):
         task_of(workflow_name="Orders").attempt()
     assert vendor.starts == []
 

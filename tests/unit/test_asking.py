@@ -519,7 +519,7 @@ def test_a_url_that_the_vendor_can_call(
     if error is None:
         assert asking.callback_url(world, "ref-1") == f"{ours}/webhooks/c?ref=ref-1"  # type: ignore[arg-type]
         return
-    with pytest.raises(ReceiverUnavailable, match=rf"{error}.*Set \[nenoa\] webhook_base_url"):
+    with pytest.raises(ReceiverUnavailable, match=rf"{error}.*\nSet \[nenoa\] webhook_base_url"):
         asking.callback_url(world, "ref-1")  # type: ignore[arg-type]
 
 

@@ -179,7 +179,7 @@ def test_a_setting_that_is_no_text(connect: Connect, value: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"password": None}, "has no API key. Put the .* API key into its password field"),
+        ({"password": None}, "has no API key.\\nPut the .* API key into its password field"),
         ({"password": "  \n"}, "has no API key"),
         ({"password": "kéy"}, "cannot be an API key"),
         ({"password": "two\nlines"}, "cannot be an API key"),
@@ -227,7 +227,7 @@ def test_a_connection_of_another_type(connect: Connect, conn_type: str) -> None:
 @pytest.mark.parametrize("conn_type", HOOKS)
 def test_no_connection(conn_type: str) -> None:
     with pytest.raises(
-        ConnectionUnreadable, match=f"'nobody' could not be read.*create one of type '{conn_type}'"
+        ConnectionUnreadable, match=f"'nobody' could not be read.*\\n.*create one of type '{conn_type}'"
     ) as e:
         _ = HOOKS[conn_type]("nobody").settings
     # Airflow says the same of a secrets backend that is down for a moment.
@@ -318,7 +318,7 @@ def test_limits(connect: Connect, extra: dict[str, Any], limits: tuple[float, fl
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"plan": "gold"}, "unknown plan 'gold'. Use one of free, basic, pro, max or enterprise"),
+        ({"plan": "gold"}, "unknown plan 'gold'.\\nUse one of free, basic, pro, max or enterprise"),
         ({"plan": "enterprise"}, "Enterprise plan has limits of its own"),
         ({"plan": "enterprise", "requests_per_day": 5}, "Set 'requests_per_minute' and 'requests_per_day'"),
         ({"requests_per_minute": 0}, "'requests_per_minute' is 0; it must be a positive number"),

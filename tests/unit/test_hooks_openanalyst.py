@@ -311,7 +311,7 @@ def test_a_server_that_repeats_a_page_for_ever(emulator: Emulator, hook: OpenAna
     datasets = hook.list_datasets()
     assert len(list(islice(datasets, 3))) == 3
     with pytest.raises(
-        InvalidReply, match=r"list GET /datasets cannot be read to its end: it sent the same page twice\. 3"
+        InvalidReply, match=r"list GET /datasets cannot be read to its end: it sent the same page twice\.\n3"
     ):
         next(datasets)
     assert requests_to(emulator) == {"GET /v1/datasets": 2}

@@ -178,13 +178,13 @@ def test_a_workflow_by_its_name() -> None:
 
 
 def test_an_ambiguous_name_is_told_with_the_ids() -> None:
-    with pytest.raises(InvalidArgument, match=r"2 workflows.*id-0, id-2"):
+    with pytest.raises(InvalidArgument, match=r"2 workflows.*\n.*id-0, id-2"):
         mcp.workflow_named("Invoices", workflows("Invoices", "Orders", "Invoices"))
 
 
 def test_an_unknown_name_is_told_with_those_that_there_are() -> None:
     known = [f"Workflow {number}" for number in range(500)]
-    with pytest.raises(InvalidArgument, match=r"no workflow that is named 'invoices'.*'Invoices'") as caught:
+    with pytest.raises(InvalidArgument, match=r"no workflow that is named 'invoices'\.\n.*'Invoices'") as caught:
         mcp.workflow_named("invoices", workflows(*known, "Invoices"))
     assert "and 491 more" in str(caught.value)
     assert len(str(caught.value)) < 1000

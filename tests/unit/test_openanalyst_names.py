@@ -28,7 +28,7 @@ def test_a_name_is_found_in_every_form() -> None:
     assert id_of_named("dataset", "Sales", objects) == "ds_2"
     assert id_of_named("dataset", " sales", objects) == "ds_1"
     assert id_of_named("dataset", "Costs", objects) == "3"
-    with pytest.raises(InvalidArgument, match=r"no dataset that is named 'Orders'.*and 2 without a name or id"):
+    with pytest.raises(InvalidArgument, match=r"no dataset that is named 'Orders'\.\n.*and 2 without a name or id"):
         id_of_named("dataset", "Orders", objects)
 
 
@@ -39,10 +39,10 @@ def test_candidates_are_told_and_not_all_of_many() -> None:
     assert "It has 'Report 499" in str(raised.value)
     assert "and 490 more" in str(raised.value)
     assert len(str(raised.value)) < 1_500
-    assert "\n" not in str(raised.value)
+    assert str(raised.value).replace("\n", "", 1).isprintable()
     same = [{"id": f"rep_{number}", "name": "R"} for number in range(12)]
     with pytest.raises(
-        InvalidArgument, match=r"has 12 reports that are named 'R'. Name one by 'report_id': rep_0, .*2 m"
+        InvalidArgument, match=r"has 12 reports that are named 'R'\.\nName one by 'report_id': rep_0, .*2 m"
     ):
         id_of_named("report", "R", same)
     with pytest.raises(InvalidArgument, match=r"It lists none that has a name. Correct 'report_name'"):
@@ -65,7 +65,7 @@ def test_operators_look_names_up_when_they_run(openanalyst: str, context: Any) -
     assert all(name == found for name, found in reports.items())
     query = OpenAnalystExecuteQueryOperator(dataset_name="Sales 2024", query="SELECT 1 AS one", durable=False, **common)
     assert query.execute(context)["rows"] == [{"one": 1}]
-    with pytest.raises(InvalidArgument, match=r"is named 'Sales'. It has 'Sales 2024', 'Sales 2024, copy 2'"):
+    with pytest.raises(InvalidArgument, match=r"is named 'Sales'\.\nIt has 'Sales 2024', 'Sales 2024, copy 2'"):
         OpenAnalystGetDatasetOperator(dataset_name="Sales", **common).execute(context)
 
 

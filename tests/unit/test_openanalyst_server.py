@@ -97,7 +97,7 @@ def test_an_agent_is_not_named(server: OpenAnalystServer, conn_id: str, logged: 
 
 
 def test_a_context_has_no_place(server: OpenAnalystServer, conn_id: str) -> None:
-    with pytest.raises(InvalidArgument, match=r"form 'server' knows no 'context'.*'api_form' to 'api'"):
+    with pytest.raises(InvalidArgument, match=r"form 'server' knows no 'context'.*\n.*'api_form' to 'api'"):
         Task(lambda: agent(context={"a": 1}), StateStore()).attempt()
     assert server.requests == []
 

@@ -107,11 +107,11 @@ BAD: list[tuple[Callable[..., RunOperator], dict[str, Any], str]] = [
     (query, {"query": "\n"}, "'query' must be a non-empty string"),
     (query, {"query": None}, "'query' must be a non-empty string"),
     (query, {"question": "How much?"}, "either 'query' or 'question', not both"),
-    (query, {"query": None, "question": "How much?"}, "form 'api' knows no 'question'.*'api_form' to 'server'"),
+    (query, {"query": None, "question": "How much?"}, "form 'api' knows no 'question'.*\\n.*'api_form' to 'server'"),
     (query, {"query": None, "question": "?", "parameters": {"a": 1}}, "'parameters' are for SQL"),
-    (query, {"query_timeout": 5}, "form 'api' knows no 'query_timeout'.*'api_form' to 'server'"),
+    (query, {"query_timeout": 5}, "form 'api' knows no 'query_timeout'.*\\n.*'api_form' to 'server'"),
     (query, {"extra_body": {"query": "other"}}, "'extra_body' cannot have 'query'"),
-    (agent, {"dataset_ids": ["d"]}, "form 'api' knows no 'dataset_ids'.*'api_form' to 'server'"),
+    (agent, {"dataset_ids": ["d"]}, "form 'api' knows no 'dataset_ids'.*\\n.*'api_form' to 'server'"),
     (agent, {"model": "m"}, "form 'api' knows no 'model'"),
     (agent, {"max_steps": 3}, "form 'api' knows no 'max_steps'"),
     (agent, {"extra_body": {"task": "other"}}, "'extra_body' cannot have 'task'"),
@@ -121,7 +121,7 @@ BAD: list[tuple[Callable[..., RunOperator], dict[str, Any], str]] = [
     (workflow, {"extra_body": {"a": object()}}, "'extra_body' cannot be sent as JSON"),
     (workflow, {"workflow_id": ""}, "'workflow_id' must be a non-empty string"),
     (workflow, {"workflow_id": "mine"}, "'workflow_id' must be a UUID, not 'mine'"),
-    (workflow, {"workflow_params": "text"}, "'workflow_params' is not JSON.*It must be a dict"),
+    (workflow, {"workflow_params": "text"}, "'workflow_params' is not JSON.*\\nIt must be a dict"),
     (workflow, {"workflow_params": {"a": {1}}}, r"workflow_params\['a'\] is of the class set"),
     (workflow, {"secure_workflow_params": {"pin": ["1234"]}}, "'secure_workflow_params' must be a dict"),
     (workflow, {"secure_workflow_params": ["pin"]}, "'secure_workflow_params' must be a dict"),
@@ -653,7 +653,7 @@ def test_a_time_out_says_whether_it_knows_the_word(
 @pytest.mark.parametrize("value", ["1h", "3600", None])
 def test_what_a_time_may_be_is_said(value: Any) -> None:
     with pytest.raises(
-        InvalidArgument, match=r"a number of seconds or a timedelta, and more than 0.*timedelta\(hours=1\)"
+        InvalidArgument, match=r"a number of seconds or a timedelta, and more than 0.*\n.*timedelta\(hours=1\)"
     ):
         agent(timeout=value)
 

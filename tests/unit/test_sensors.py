@@ -457,7 +457,7 @@ def test_rows_go_through_xcom_up_to_a_limit(payload: dict[str, Any], row: Any) -
         sensor = OpenAnalystQuerySensor(task_id="t", query_id="q", openanalyst_conn_id="my_openanalyst", **options)
         return sensor.execute_complete({}, event)  # type: ignore[typeddict-item]
 
-    with pytest.raises(ResultRefused, match=r"1,001 rows, more than max_xcom_rows = 1,000.*Set output_path"):
+    with pytest.raises(ResultRefused, match=r"1,001 rows, more than max_xcom_rows = 1,000.*\nSet output_path"):
         finish()
     assert finish(max_xcom_rows=1_001)["result"] == payload
 

@@ -120,7 +120,7 @@ def test_tables_of_an_older_version_are_told_and_altered(engine: Engine, older: 
 
 
 def test_tables_of_another_version_are_told(engine: Engine) -> None:
-    with pytest.raises(WrongSchema, match=r"The event tables are not there. Run `airflow db migrate`"):
+    with pytest.raises(WrongSchema, match=r"The event tables are not there\.\nRun `airflow db migrate`"):
         schema.check(engine)
     schema.make(engine)
     schema.check(engine)

@@ -350,7 +350,7 @@ def test_an_answer_that_makes_no_sense(
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
-        ({"columns": ["id", "id"], "rows": [[1, 2]]}, r"with the name 'id', .* Give each an alias"),
+        ({"columns": ["id", "id"], "rows": [[1, 2]]}, r"with the name 'id', .*\nGive each an alias"),
         ({"columns": ["id", {"name": "id"}], "rows": [{"id": 2}]}, "alias"),
         ({"columns": ["a"], "rows": [[1]], "row_count": 1_000}, "has 1,000 rows, but sent 1"),
         ({"columns": ["a"], "rows": [[1]], "has_more": True}, "has more rows, but sent 1"),

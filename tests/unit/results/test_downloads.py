@@ -315,7 +315,7 @@ def test_a_stores_words_are_made_harmless(
             downloads(out).fetch({"report": file_server.url})
         for said in (str(caught.value), *(record.getMessage() for record in caplog.records)):
             assert SECRET not in said
-            assert said.isprintable()
+            assert said.replace("\n", "", 1).isprintable()  # what to do is on a line of its own
             assert len(said) < 800
 
 
@@ -352,7 +352,9 @@ def test_a_hostile_redirect_is_a_clear_error(file_server: FileServer, out: str, 
     with pytest.raises((ResultRefused, DownloadFailed)) as caught:
         downloads(out).fetch({"report": file_server.url})
     assert SECRET not in str(caught.value)
-    assert str(caught.value).isprintable()
+    first, _, advice = str(caught.value).partition("\n")
+    assert first.isprintable()
+    assert advice.isprintable()
 
 
 def raw_answer(handler: BaseHTTPRequestHandler, status: int, *lines: str, body: bytes = b"") -> None:

@@ -330,7 +330,7 @@ def test_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({**COLUMNS, **AS_OBJECTS, "status": "failed"}, InvalidReply, "status is 'failed'. Nothing was stored"),
         ({**COLUMNS, **AS_OBJECTS, "status": "running"}, InvalidReply, "status is 'running'"),
         ({**COLUMNS, **AS_OBJECTS, "row_count": 101}, RowsMissing, "has 101 rows, but sent 100"),
-        ({**AS_LISTS, "columns": ["x", "n", "n"]}, ResultRefused, "with the name 'n'.*alias"),
+        ({**AS_LISTS, "columns": ["x", "n", "n"]}, ResultRefused, "with the name 'n'.*\\n.*alias"),
         ({"columns": ["x", "n", "n"], **AS_OBJECTS}, ResultRefused, "alias"),
         ({"columns": ["x"], **AS_LISTS}, InvalidReply, "3 values for 1 columns"),
         ({"rows": [[1]]}, InvalidReply, "1 values for 0 columns"),

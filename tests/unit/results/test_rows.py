@@ -93,7 +93,7 @@ def test_a_column_without_a_name(columns: list[Any]) -> None:
 @pytest.mark.parametrize("columns", [["a", "b", "a"], ["a", {"name": "a"}], [1, "1"]])
 @pytest.mark.parametrize("rows", [[], [{"a": 1}], [[1, 2, 3]]])
 def test_two_columns_of_one_name(columns: list[Any], rows: list[Any]) -> None:
-    with pytest.raises(ResultRefused, match=r"more than one column with the name '[a1]'.*alias"):
+    with pytest.raises(ResultRefused, match=r"more than one column with the name '[a1]'.*\n.*alias"):
         table_of({"columns": columns, "rows": rows})
 
 

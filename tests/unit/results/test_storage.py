@@ -200,7 +200,7 @@ def test_where_files_can_be_renamed_they_are() -> None:
 
 @pytest.mark.parametrize("output_path", ["~", "~/out", "~me/out", "file://~/out", "local://~/out"])
 def test_nobodys_home_is_meant(output_path: str) -> None:
-    with pytest.raises(InvalidArgument, match=r"begins with '~'.*Write the whole path"):
+    with pytest.raises(InvalidArgument, match=r"begins with '~'.*\nWrite the whole path"):
         Place(output_path)
 
 
