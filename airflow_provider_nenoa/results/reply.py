@@ -9,9 +9,11 @@ read in batches, as often as that is needed. The classes here are for the ``larg
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any, NoReturn
 
+from airflow_provider_nenoa.exceptions import NenoaError
 from airflow_provider_nenoa.results.scanner import PIECE, Scanner
 from airflow_provider_nenoa.vendors.rows import NESTED
 
@@ -57,12 +59,19 @@ class OnDisk:
     small = 0  # all go this way, which keeps every digit
 
     def __call__(self, read: Read) -> dict[str, Any]:
-        """Read an answer."""
+        """
+        Read an answer.
+
+        :raises NenoaError: The disk does not take it; that says nothing of the vendor.
+        """
         file = tempfile.SpooledTemporaryFile(SMALL, prefix="nenoa-")  # noqa: SIM115  (closed when nobody has its rows any more)
         while piece := read():
-            file.write(piece)
+            with _room():
+                file.write(piece)
         rows = LargeRows(file)
-        return walk(rows.scanner(), lambda scanner, part: _leave(rows))
+        with _room():
+            scanner = rows.scanner()
+        return walk(scanner, lambda scanner, part: _leave(rows))
 
 
 class UpTo:
@@ -131,6 +140,17 @@ def _read(scanner: Scanner, into: dict[str, Any], rows: Callable[..., Any], nest
             _read(scanner, into[name], rows, ())
         else:
             into[name] = scanner.value()
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NenoaError(
+            f"OpenAnalyst's answer came, but cannot be kept on this machine's disk, in {tempfile.gettempdir()}: "
+            f"{error.strerror or error}. Nothing was stored. Make room there, or name another directory in TMPDIR."
+        ) from error
 
 
 def _leave(rows: LargeRows) -> NoReturn:

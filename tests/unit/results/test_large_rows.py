@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import resource
 import tempfile
 from collections.abc import Callable
 from decimal import Decimal
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from airflow_provider_nenoa.emulator import Emulator
-from airflow_provider_nenoa.exceptions import InvalidReply, PermanentError, ResultRefused, RowsMissing
+from airflow_provider_nenoa.exceptions import InvalidReply, NenoaError, PermanentError, ResultRefused, RowsMissing
 from airflow_provider_nenoa.operators.openanalyst import OpenAnalystExecuteQueryOperator
 from airflow_provider_nenoa.results import reply, scanner
 from airflow_provider_nenoa.results import rows as rows_module
@@ -431,6 +432,25 @@ def test_many_rows_are_stored(
     assert len(found) == 40_000
     assert {len(row["word"]) for row in found} == {20}
     assert requests_to(emulator)["POST /v1/queries"] == 1
+
+
+@pytest.mark.parametrize("slow", ["", "/* slow: 0.2 */ "])
+def test_a_disk_without_room_is_not_the_vendors_fault(
+    openanalyst: str, emulator: Emulator, tmp_path: Path, context: Any, slow: str
+) -> None:
+    task = query(openanalyst, slow + MANY, output_path=f"{tmp_path}/x.csv")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, limit[1]))
+    try:
+        with pytest.raises(
+            NenoaError, match=r"came, but cannot be kept on this machine's disk.*File too large"
+        ) as caught:
+            task.execute(context)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert type(caught.value) is NenoaError, "it is tried again: elsewhere there may be room"
+    assert task.execute(context)["row_count"] == 40_000
+    assert requests_to(emulator)["POST /v1/queries"] == (1 if slow else 2), "rows without an id are asked for anew"
 
 
 @pytest.mark.parametrize("slow", ["", "/* slow: 0.2 */ "])
