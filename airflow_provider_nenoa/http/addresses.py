@@ -74,10 +74,12 @@ def check_base_url(url: str, *, plain: bool = False, field: str = "host") -> str
         requests.Request("GET", url).prepare()  # whatever it refuses, it must not refuse in the midst of a start
         valid = (
             parts.scheme in ("http", "https")
-            and bool(parts.hostname)
+            # Encoded: an empty or endless label would fail no sooner than a name is looked up, and again and again.
+            and bool((parts.hostname or "").encode("idna"))
             and parts.port != 0
             and "@" not in parts.netloc
             and not parts.query + parts.fragment
+            and "//" not in parts.path.rstrip("/")
             and not parts.path.startswith("//")
             and not any(character.isspace() or character == "\\" for character in url)
         )
