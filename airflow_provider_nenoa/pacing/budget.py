@@ -16,6 +16,8 @@ import logging
 import math
 import random
 import time
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_nenoa.pacing.window import SHARE_OF_STARTS, Window
@@ -155,7 +157,7 @@ class Budget:
 
         What the vendor has counted and we have not was sent by somebody else, and is spent all the same. When the rest
         of the window is no more than what is kept for starts and queries, polling pauses until it resets. A limit that
-        is none of the plan's takes the place of the plan's.
+        is none of the plan's takes the place of the plan's. The reset is judged by the answer's own ``Date``.
         """
         try:
             limit = float(headers["X-RateLimit-Limit"])
@@ -164,6 +166,7 @@ class Budget:
         except (KeyError, ValueError):
             return
         now = self._clock()
+        reset_at = _by_our_clock(reset_at, headers.get("Date"), now)
         if "X-RateLimit-Reset" not in headers and limit >= 1 > remaining >= 0:
             self.pause(MINUTE)  # nobody said until when; a minute is what most limits are about
         self._adopt(limit, reset_at, now)
@@ -263,3 +266,13 @@ class Budget:
         left = max(0.0, day.to_plan(now) - self._credit)
         per_end = left / (self._waiting / FORE + max(0.0, day.others_to_come(now)))
         return ends_per_second * min(MOST_PER_END, per_end)
+
+
+def _by_our_clock(at: float, date: str | None, now: float) -> float:
+    """Return when a moment of the vendor's clock is by ours, if its ``Date`` says that they are apart."""
+    try:
+        theirs = parsedate_to_datetime(date or "")
+    except (TypeError, ValueError):
+        return at
+    ahead = theirs.replace(tzinfo=theirs.tzinfo or UTC).timestamp() - now
+    return at if abs(ahead) <= CLOCKS_APART else at - ahead

@@ -4,6 +4,7 @@ import heapq
 import math
 import random
 from collections import Counter
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_nenoa.emulator.limits import FixedWindow, Limiter, SlidingWindow
-from airflow_provider_nenoa.pacing.budget import DAY, HOUR, MINUTE, MOST_PER_END, Budget
+from airflow_provider_nenoa.pacing.budget import CLOCKS_APART, DAY, HOUR, MINUTE, MOST_PER_END, Budget
 from airflow_provider_nenoa.pacing.window import SHARE_OF_STARTS
 
 
@@ -394,6 +395,24 @@ def test_no_headers_stop_the_polling_for_more_than_a_day(
     assert 0 <= budget.delay() <= DAY + 5 * MINUTE
     clock.now += DAY + 5 * MINUTE
     assert budget.delay() == 0
+
+
+@pytest.mark.parametrize("ahead", [-7_200, -5, -2, 0, 2, 5, 7_200])
+def test_a_reset_is_by_the_vendors_own_clock(ahead: float) -> None:
+    """Five minutes from now, whatever time it is at the vendor's; a few seconds are nobody's business."""
+    clock = FakeClock()
+    budget = Budget(None, None, clock)
+    there = clock.now + ahead
+    budget.observe({**headers("500", "0", there + 300), "Date": formatdate(there, usegmt=True)})
+    assert budget.delay() == pytest.approx(300, abs=CLOCKS_APART)
+
+
+@pytest.mark.parametrize("date", ["", "now", "Fri, 99 Foo 2026 00:00:00 GMT"])
+def test_without_a_date_both_clocks_are_trusted(date: str) -> None:
+    clock = FakeClock()
+    budget = Budget(None, None, clock)
+    budget.observe({**headers("500", "0", clock.now + 300), "Date": date})
+    assert budget.delay() == pytest.approx(300)
 
 
 @given(back=st.floats(0, 1e6), spent=st.integers(0, 30))

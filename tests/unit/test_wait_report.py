@@ -257,6 +257,11 @@ def test_as_many_waits_at_once_as_are_sent_at_once(store: Store, url: str) -> No
     assert len(rows(store)) == BATCH - 1
     with pytest.raises(ReceiverUnavailable, match="status 422"):
         client.tell_waiting([], ["ref:gone"] * (BATCH + 1))
+    minute, day = Spent(60, 1, 30), Spent(86_400, 1, 500)
+    client.tell_waiting([], ["n" * 250], [minute, day])
+    for over, spent in ((["n" * 251], []), ([], [minute, day, day])):
+        with pytest.raises(ReceiverUnavailable, match="status 422"):
+            client.tell_waiting([], over, spent)
 
 
 def test_a_lost_start_is_told_until_it_is_found(store: Store, url: str) -> None:

@@ -613,6 +613,23 @@ def test_a_long_download_says_how_far_it_is(
     assert lines[-1] == f"Stored 1 files, 2.9 MiB, in {out}."
 
 
+@pytest.mark.parametrize(
+    ("ticks", "lines"),
+    [
+        ((0, 9.9, 10, 19.9), ["report: 2 of 3 MiB"]),
+        ((0, 10, 19.9, 20), ["report: 1 of 3 MiB", "report: 3 of 3 MiB"]),
+    ],
+    ids=["ten seconds after the start", "ten seconds after the last line"],
+)
+def test_it_says_so_every_ten_seconds(
+    file_server: FileServer, out: str, caplog: pytest.LogCaptureFixture, ticks: tuple[float, ...], lines: list[str]
+) -> None:
+    left = iter(ticks)  # as it begins, and after each of the three pieces
+    with caplog.at_level(logging.INFO):
+        downloads(out, clock=lambda: next(left)).fetch({"report": file_server.url})
+    assert [record.message for record in caplog.records if " MiB" in record.message][:-1] == lines
+
+
 def test_a_short_one_does_not(file_server: FileServer, out: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         downloads(out, clock=lambda: 0.0).fetch({"report": file_server.url})

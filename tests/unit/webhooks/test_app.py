@@ -24,6 +24,7 @@ from airflow_provider_nenoa.webhooks.app import create_app, mounted_app
 from airflow_provider_nenoa.webhooks.app import open_store as open_the_configured_store
 from airflow_provider_nenoa.webhooks.bodies import MAX_BODY
 from airflow_provider_nenoa.webhooks.connections import Sender
+from airflow_provider_nenoa.webhooks.polls import Polls
 from airflow_provider_nenoa.webhooks.read_api import MAX_IDS
 from airflow_provider_nenoa.webhooks.store import Store
 from tests.support.receiver import SENDERS, body_of, open_store, signed
@@ -409,6 +410,24 @@ def test_the_largest_body_allowed_is_stored(client: TestClient) -> None:
 def test_odd_questions(client: TestClient, query: str, status_code: int) -> None:
     answer = client.get(f"/api/v1/connections/nen{query}", headers=bearer("nen"))
     assert answer.status_code == status_code, answer.text
+
+
+@pytest.mark.parametrize("question", ["/runs/m", "/refs/r", "/events?after=0"])
+@pytest.mark.parametrize("wait", ["0.2", "0.3", "1e9", "inf"])
+def test_no_wait_is_longer_than_the_longest(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, question: str, wait: str
+) -> None:
+    waits: list[float] = []
+    first = Polls.first
+
+    async def no_time_passes(self: Polls, *arguments: Any) -> Any:
+        waits.append(arguments[-1])
+        return await first(self, *arguments[:-1], 0.0)
+
+    monkeypatch.setattr(Polls, "first", no_time_passes)
+    sign = "&" if "?" in question else "?"
+    client.get(f"/api/v1/connections/nen{question}{sign}wait={wait}", headers=bearer("nen"))
+    assert waits == [min(float(wait), 30.0)]
 
 
 @pytest.mark.parametrize("path", ["/nenoa/health/", "/nenoa", "/nenoa/webhooks/nen/", "//evil.test/"])
