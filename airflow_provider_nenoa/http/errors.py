@@ -47,9 +47,9 @@ class Errors:
         status, path = response.status_code, urlsplit(response.url).path
         code, message, request_id = replies.words_of(response, self.scrub)
         is_url = code is not None and "://" in code  # the type of an RFC 9457 problem: something to look up
-        words = ": ".join(part for part in (None if is_url else code, message) if part) or "no explanation"
+        words = ": ".join(part for part in (None if is_url else code, message) if part)
         retry_after = replies.retry_after_of(response)
-        text = f"{self._vendor} answered {status} to {_what(response)}: {words.rstrip('.')}."
+        text = f"{self._vendor} answered {status} to {_what(response)}: {words.rstrip('.') or 'no explanation'}."
         if retry_after is not None:
             text += f"\nIt will listen again in {retry_after:g} s."
         advice = self._advice.get(code or "") or replies.advice_for(status, self._connection, _the_id(path, body))

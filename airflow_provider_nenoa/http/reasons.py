@@ -80,8 +80,10 @@ def _words(error: BaseException) -> str | None:
         return "it closed the connection without an answer"
     if isinstance(error, http.client.IncompleteRead):
         return "its answer broke off"
-    if isinstance(error, (http.client.BadStatusLine, http.client.LineTooLong)):
+    if isinstance(error, (http.client.BadStatusLine, http.client.LineTooLong, http.client.UnknownProtocol)):
         return "what it answered is no HTTP"
+    if isinstance(error, http.client.HTTPException):
+        return " ".join(str(error).split()) or None
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
         wraps = any(isinstance(each, BaseException) for each in error.args)
         return error.strerror or (None if wraps else " ".join(str(error).split()) or None)

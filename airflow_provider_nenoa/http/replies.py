@@ -32,6 +32,7 @@ QUOTED = 300
 """Characters of a vendor's words that an error message repeats, at most."""
 
 _URL_QUERY = re.compile(r"(https?://[^\s\"'<>?]{1,2000})\?[^\s\"'<>]*")
+_IN_PASSING = (408, 425)  # what the same request need not get again
 LOOKED_AT = 20_000
 """Characters of a body that are looked at to quote a few."""
 
@@ -76,7 +77,9 @@ def kind_of(status: int) -> type[NenoaError]:
     kinds = {401: AuthenticationError, 403: PermissionDenied, 404: NotFound, 429: RateLimited}
     if status in kinds:
         return kinds[status]
-    return ServerError if status >= 500 else InvalidRequest if status >= 300 else InvalidReply
+    if status >= 500 or status in _IN_PASSING:
+        return ServerError
+    return InvalidRequest if status >= 300 else InvalidReply
 
 
 def advice_for(status: int, connection: str, the_id: str) -> str:
@@ -98,6 +101,8 @@ def advice_for(status: int, connection: str, the_id: str) -> str:
         return f"Check {the_id}, and that it belongs to the workspace of the API key in {connection}."
     if status == 429:
         return "The workspace's rate limit is used up. Start fewer jobs at once, or take a larger plan."
+    if status in _IN_PASSING:
+        return "The request took too long, or came too early. The next one may be in time."
     if status >= 500:
         return "This is an error at the vendor's end. If it lasts, tell their support."
     if status >= 400:

@@ -48,7 +48,7 @@ REFUSALS = {
     409: InvalidRequest,
     422: InvalidRequest,
 }
-TROUBLES = {429: RateLimited, 500: ServerError, 502: ServerError, 503: ServerError, 504: ServerError}
+TROUBLES = {408: ServerError, 425: ServerError, 429: RateLimited, **dict.fromkeys((500, 502, 503, 504), ServerError)}
 
 
 @pytest.fixture
@@ -104,6 +104,7 @@ def test_what_each_status_means(web: responses.RequestsMock) -> None:
     1xx does not come as an answer, and 304 is one to a question that nobody asks.
     """
     advice = {401: "password", 403: "permission", 404: "workspace of the API key", 429: "rate limit"}
+    advice |= {408: "took too long", 425: "came too early"}
     asked = make_api(retry_for=0)
     for status in (*range(300, 304), *range(305, 600)):
         web.upsert(responses.GET, f"{BASE}/x", status=status, json={})
@@ -113,6 +114,13 @@ def test_what_each_status_means(web: responses.RequestsMock) -> None:
         ) as caught:
             asked.get("/x")
         assert type(caught.value) is expected, status
+
+
+@pytest.mark.parametrize("body", [b"", b"...", b'{"error": ' + b"[" * 20 + b'"deep"' + b"]" * 20 + b"}"])
+def test_an_error_without_words(web: responses.RequestsMock, body: bytes) -> None:
+    web.add(responses.GET, f"{BASE}/x", status=400, body=body)
+    with pytest.raises(InvalidRequest, match="answered 400 to GET /v1/x: no explanation"):
+        make_api().get("/x")
 
 
 @pytest.mark.parametrize("status", TROUBLES)

@@ -158,6 +158,18 @@ def answers_no_http(server: WireServer, connected: socket.socket) -> None:
         secured.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
 
 
+def answers_another_http(server: WireServer, connected: socket.socket) -> None:
+    with server.secured(connected) as secured:
+        server.read_request(secured)
+        secured.sendall(b"HTTP/2 200\r\n\r\n")
+
+
+def answers_too_many_headers(server: WireServer, connected: socket.socket) -> None:
+    with server.secured(connected) as secured:
+        server.read_request(secured)
+        secured.sendall(b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 200 + b"\r\n")
+
+
 def never_answers(server: WireServer, connected: socket.socket) -> None:
     with server.secured(connected) as secured:
         server.read_request(secured)
@@ -565,13 +577,19 @@ def test_threads_do_not_take_each_others_requests_for_theirs(serve: Serve) -> No
     assert results.count(ConnectionFailed) == 10
 
 
-@pytest.mark.parametrize("behaviour", [answers_no_http, closes_in_body, resets_at_once, speaks_no_tls, never_answers])
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        *(answers_no_http, answers_another_http, answers_too_many_headers),
+        *(closes_in_body, resets_at_once, speaks_no_tls, never_answers),
+    ],
+)
 def test_reasons_have_no_debris(serve: Serve, logged: Logged, behaviour: Behaviour) -> None:
     server = serve(behaviour)
     for send in (lambda api: api.get("/x"), lambda api: api.start("/x", {})):
         with pytest.raises(NenoaError) as caught:
             send(make_api(f"https://localhost:{server.port}"))
-        for debris in ("0x", '")', "')", "[SSL", "_ssl.c", "ConnectionPool", "Errno", "Max retries", "b'"):
+        for debris in ("0x", '")', "')", "[SSL", "_ssl.c", "ConnectionPool", "Errno", "Max retries", "b'", "('"):
             assert debris not in str(caught.value)
 
 
