@@ -20,7 +20,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider_nenoa.triggers import default_deferrable, positive_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from airflow.providers.openlineage.extractors.base import OperatorLineage
     from airflow.sdk import Context
@@ -74,6 +74,8 @@ class RunOperator(BaseOperator):
     kind_name: ClassVar[str]
     id_key: ClassVar[str]
     conn_field: ClassVar[str]
+    sent_untemplated: ClassVar[Sequence[str]] = ()
+    """What is sent to the vendor and is no template field."""
 
     def __init__(
         self,
@@ -165,9 +167,10 @@ class RunOperator(BaseOperator):
         return KINDS[self.kind_name]
 
     def asked(self) -> dict[str, Any]:
-        """Return what is asked for, by the arguments' names: all that is templated but where from and where to."""
+        """Return what is asked for, by the arguments' names: all but where from and where to."""
         elsewhere = ("output_path", self.conn_field)
-        return {name: getattr(self, name) for name in self.template_fields if name not in elsewhere}
+        names = (*self.template_fields, *self.sent_untemplated)
+        return {name: getattr(self, name) for name in names if name not in elsewhere}
 
     def prepare(self, context: Context) -> None:
         """Get ready, in each process that works on the task: a deferred one goes on in another."""

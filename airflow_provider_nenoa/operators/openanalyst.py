@@ -99,6 +99,7 @@ class OpenAnalystRunAgentOperator(OpenAnalystRunOperator):
         "extra_body",
         "openanalyst_conn_id",
     )
+    sent_untemplated = ("max_steps",)
     template_fields_renderers = {"context": "json", "extra_body": "json"}
     ui_color = "#dff2e8"
 
@@ -231,6 +232,7 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
         "extra_body",
         "openanalyst_conn_id",
     )
+    sent_untemplated = ("query_timeout",)
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"query": "sql", "parameters": "json", "extra_body": "json"}
     ui_color = "#dff2e8"

@@ -34,6 +34,7 @@ from airflow_provider_nenoa.operators.base import RunOperator, positive_seconds
 from airflow_provider_nenoa.operators.nenai import NenAIRunWorkflowOperator
 from airflow_provider_nenoa.operators.openanalyst import (
     OpenAnalystExecuteQueryOperator,
+    OpenAnalystExportOperator,
     OpenAnalystGetDatasetOperator,
     OpenAnalystGetReportOperator,
     OpenAnalystListDashboardsOperator,
@@ -61,6 +62,12 @@ def query(**options: Any) -> OpenAnalystExecuteQueryOperator:
 
 def workflow(**options: Any) -> NenAIRunWorkflowOperator:
     return NenAIRunWorkflowOperator(**{"task_id": "t", "workflow_id": WORKFLOW, "nenai_conn_id": "my_nenai", **options})
+
+
+def export(**options: Any) -> OpenAnalystExportOperator:
+    return OpenAnalystExportOperator(
+        **{"task_id": "t", "dataset_id": "d", "export_format": "csv", "output_path": "/tmp/x.csv", **options}
+    )
 
 
 # Bad input
@@ -457,6 +464,12 @@ OPEN: list[tuple[Callable[..., RunOperator], dict[str, Any], dict[str, Any], str
         "secure_workflow_params['pin']",
     ),
 ]
+
+
+@pytest.mark.parametrize("make", [agent, query, export])
+def test_all_that_is_sent_is_compared(make: Callable[..., Any]) -> None:
+    operator = make()
+    assert operator._options().keys() <= operator.asked().keys()
 
 
 @pytest.mark.parametrize("choice", ["adopt", "restart", "the same"])
