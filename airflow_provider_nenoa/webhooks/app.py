@@ -30,7 +30,7 @@ from airflow_provider_nenoa.webhooks.connections import Sender, Senders, read_se
 from airflow_provider_nenoa.webhooks.gate import BoundedHead, Gate
 from airflow_provider_nenoa.webhooks.inbound import Inbound
 from airflow_provider_nenoa.webhooks.paths import PREFIX
-from airflow_provider_nenoa.webhooks.polls import Polls
+from airflow_provider_nenoa.webhooks.polls import OURSELVES, Polls
 from airflow_provider_nenoa.webhooks.read_api import ReadApi
 from airflow_provider_nenoa.webhooks.readiness import Readiness
 from airflow_provider_nenoa.webhooks.reading import Readers
@@ -54,9 +54,11 @@ class Receiver:
         self.readiness = Readiness(store, senders)
         gate = Gate(senders, self.tally)
         polls = Polls(
-            lambda polls: Watcher(lambda: polls.ask(store.cursor), lambda after: polls.ask(store.changes, after))
+            lambda polls: Watcher(
+                lambda: polls.ask(OURSELVES, store.cursor), lambda after: polls.ask(OURSELVES, store.changes, after)
+            )
         )
-        newest_age = NewestAge(lambda conn_id: polls.ask(store.newest, conn_id))
+        newest_age = NewestAge(lambda conn_id: polls.ask(conn_id, store.newest, conn_id))
         writer = Writer(store, on_commit=polls.watcher.poke)
         self._inbound = Inbound(gate, Readers(store.seal), writer, newest_age, self.tally)
         self._read_api = ReadApi(store, gate, polls, newest_age, Waits(store))

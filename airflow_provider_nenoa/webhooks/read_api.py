@@ -53,6 +53,7 @@ class ReadApi:
         keys = [(name, conn_id, value) for name, value in (("run", run_id), ("ref", ref)) if value is not None]
         return await self._first(
             request,
+            conn_id,
             lambda: _of_run(self._store.find(conn_id, run_id, ref, kind), lambda run: run.status.is_end),
             ("run", conn_id, run_id, ref, kind),
             keys,
@@ -65,6 +66,7 @@ class ReadApi:
         ref = _token(request.path_params["ref"])
         return await self._first(
             request,
+            conn_id,
             lambda: _of_run(
                 self._store.find(conn_id, ref=ref), lambda run: run.run_id is not None or run.status.is_end
             ),
@@ -77,7 +79,7 @@ class ReadApi:
         """Return a run or an event by the number of its row, which stands in the list of changes."""
         conn_id, _ = await self._reader(request)
         number = _cursor(request.path_params["id"])
-        return _response(await self._polls.ask(lambda: _of_run(self._store.event(conn_id, number))))
+        return _response(await self._polls.ask(conn_id, lambda: _of_run(self._store.event(conn_id, number))))
 
     async def runs(self, request: Request) -> Response:
         """Return where several runs stand: those that are known."""
@@ -86,7 +88,7 @@ class ReadApi:
         if len(run_ids) + len(refs) > MAX_IDS:
             raise Refusal(422, "too_many", f"Ask for {MAX_IDS} runs at most.")
         summaries = await self._polls.ask(
-            self._store.summaries, conn_id, [text for text in run_ids if text], [text for text in refs if text]
+            conn_id, self._store.summaries, conn_id, [text for text in run_ids if text], [text for text in refs if text]
         )
         return JSONResponse({"runs": [summary.to_json() for summary in summaries]})
 
@@ -95,10 +97,11 @@ class ReadApi:
         conn_id, wait = await self._reader(request)
         text = request.query_params.get("after")
         if text is None:
-            return JSONResponse(Events(await self._polls.ask(self._store.cursor), [], more=False).to_json())
+            return JSONResponse(Events(await self._polls.ask(conn_id, self._store.cursor), [], more=False).to_json())
         after = _cursor(text)
         return await self._first(
             request,
+            conn_id,
             lambda: _of_events(self._store.events(conn_id, after)),
             ("events", conn_id, after),
             [("events", conn_id)],
@@ -122,7 +125,7 @@ class ReadApi:
             ) from None
         if len(waiting) + len(over) > BATCH or len(spent) > len(PERIODS):
             raise Refusal(422, "too_many", f"Tell of {BATCH} runs at most.")
-        await self._polls.ask(self._waits.tell, conn_id, waiting, over, spent)
+        await self._polls.ask(conn_id, self._waits.tell, conn_id, waiting, over, spent)
         return JSONResponse({"status": "noted"})
 
     async def _reader(self, request: Request) -> tuple[str, float]:
@@ -131,11 +134,16 @@ class ReadApi:
         return conn_id, _wait(request.query_params.get("wait", "0"))
 
     async def _first(
-        self, request: Request, question: Callable[[], Answer], name: Hashable, keys: Sequence[Key], wait: float
+        self,
+        request: Request,
+        conn_id: str,
+        question: Callable[[], Answer],
+        name: Hashable,
+        keys: Sequence[Key],
+        wait: float,
     ) -> Response:
         if wait == 0 or not keys:
-            return _response(await self._polls.ask(question))
-        conn_id = keys[0][1]
+            return _response(await self._polls.ask(conn_id, question))
         await self._newest_age.waited_for(conn_id)
         return _response(await self._polls.first(request, conn_id, question, name, keys, wait))
 
