@@ -200,7 +200,7 @@ def test_execution_timeout_counts_too(polled: None, emulator: Emulator) -> None:
     began = time.monotonic()
     with pytest.raises(RunTimeout, match=r"Raise 'timeout' .* or 'execution_timeout'"):
         task.attempt()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("way", ["told", "polled"])

@@ -75,20 +75,20 @@ def too_slow(number: int, frame: FrameType | None) -> None:
 @pytest.mark.parametrize("name", EXPRESSIONS)
 def test_no_expression_explodes(name: str) -> None:
     pattern = EXPRESSIONS[name]
-    before = signal.signal(signal.SIGALRM, too_slow)
+    before = signal.signal(signal.SIGVTALRM, too_slow)
     try:
         for start, pair in itertools.product(beginnings(pattern), itertools.combinations_with_replacement(ATOMS, 2)):
             text = start + "".join(pair) * (LENGTH // len("".join(pair))) + "\0"
-            signal.setitimer(signal.ITIMER_REAL, SECONDS)
+            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
             try:
                 pattern.match(text)
                 pattern.fullmatch(text)
             except TimeoutError:
                 pytest.fail(f"{pattern.pattern!r} takes more than {SECONDS} s for {start!r} and many of {pair}")
             finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     finally:
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def test_the_expressions_are_found() -> None:
@@ -96,11 +96,11 @@ def test_the_expressions_are_found() -> None:
 
 
 def test_an_expression_that_explodes_is_noticed() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     EXPRESSIONS["explodes"] = re.compile(r"(?:\s|/\*.*?\*/)*x", re.DOTALL)
     try:
         with pytest.raises(pytest.fail.Exception, match="many of"):
             test_no_expression_explodes("explodes")
     finally:
         del EXPRESSIONS["explodes"]
-    assert time.perf_counter() - began < 30 * SECONDS
+    assert time.process_time() - began < 30 * SECONDS

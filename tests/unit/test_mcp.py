@@ -63,7 +63,7 @@ def test_a_tool_is_called(vendor: FakeNenAI, sse: bool | str, sessions: bool) ->
         assert json.loads(result.text) == result.structured
         assert result.clock_ahead is not None
         assert abs(result.clock_ahead) < 1.5
-    assert time.monotonic() - began < 5, "nobody waits for the end of the stream"
+    assert time.monotonic() - began < 20, "nobody waits for the end of the stream"
     first, told, *calls = vendor.headers
     assert len(calls) == 2, "the session is opened once"
     assert all(headers["accept"] == "application/json, text/event-stream" for headers in vendor.headers)

@@ -270,10 +270,10 @@ def test_queries_that_only_sound_like_writes(cursor: dbapi.Cursor, query: str) -
 
 @pytest.mark.parametrize("before", ["/* a comment */\n", "/*", "*/", "(", " ", "--\n", "--", "/**/", "/* -- */ ("])
 def test_what_stands_before_a_query_takes_no_time(cursor: dbapi.Cursor, before: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     for count in (20, 20_000):
         dbapi._check_reads(before * count + "SELECT 1")
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_parameters_are_named(cursor: dbapi.Cursor) -> None:

@@ -67,11 +67,10 @@ class Client:
 
 
 class Backend:
-    """A secrets backend that counts, and that is as slow as it is told to be."""
+    """A secrets backend that counts, and that answers when it is told to."""
 
     def __init__(self) -> None:
         self.reads: list[str] = []
-        self.seconds = 0.0
         self._asked = threading.Semaphore(0)
         self.answers = threading.Event()
         self.answers.set()
@@ -79,7 +78,6 @@ class Backend:
     def read(self, conn_id: str) -> Sender:
         self.reads.append(conn_id)
         self._asked.release()
-        time.sleep(self.seconds)
         assert self.answers.wait(20)
         return SENDERS[conn_id]
 
@@ -172,15 +170,14 @@ async def test_a_look_up_that_takes_too_long_is_a_refusal_like_any_other(
     monkeypatch.setattr(refusals, "REFUSAL_TIMES", (0.01, 0.05, 0.1))
     monkeypatch.setattr(refusals, "LOOK_UP_TIME", 0.1)
     assert await Client(app, "/webhooks/nen", signed("nen", BODY)).send(BODY).status() == 200
-    backend.seconds = 0.5
-    times = []
+    backend.answers.clear()
     for conn_id in ("nobody", "nen"):
         started = time.monotonic()
         assert await Client(app, f"/webhooks/{conn_id}", FORGED).send(BODY).status() == 401
-        times.append(time.monotonic() - started)
-    # The known one needs no look-up, and is refused as late as the other.
-    assert min(times) >= 0.09
-    assert max(times) < 0.45
+        # The known one needs no look-up, and is refused as late as the other; nobody waits for the backend's answer.
+        assert time.monotonic() - started >= 0.09
+    assert backend.reads == ["nen", "nobody"]
+    backend.answers.set()
 
 
 def test_strangers_are_answered_when_the_slowest_look_up_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
