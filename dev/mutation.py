@@ -2,10 +2,11 @@
 Change the code in small ways, one at a time, and see whether the tests notice: ``make mutation``.
 
 Each mutant is one change in one place: a comparison, a boolean, a number, a return value, a keyword argument that is
-left out. They are drawn by a seed from the rooms in `TESTS`, and run in a copy of the package, against the test files
-that import the module, and then against those of its room. Without a mutant all of these must pass, or nothing would be
-told by their failing; that is tried first. What survives is printed as a diff: a test is missing, or the change changes
-nothing that anybody could see.
+left out. They are drawn by a seed from the rooms in `TESTS`, and run in a copy of the package. The unit and integration
+tests run once without a mutant, and must pass; by what they ran through, a mutant is tried with the tests that run its
+line. One that no test is known to run, for it runs while modules are imported or in another process, is tried with the
+test files that import the module, and those of its room. What survives is printed as a diff: a test is missing, or the
+change changes nothing that anybody could see.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from coverage import CoverageData
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = "airflow_provider_nenoa"
+COVERAGE = ROOT / ".nenoa" / "mutation" / "coverage"
 
 TESTS = {
     "http": "unit/test_http.py unit/test_wire.py unit/test_sessions.py unit/test_turns.py unit/test_retries.py "
@@ -44,7 +48,10 @@ TESTS = {
     "unit/test_wait_report.py integration",
     "webhooks": "unit/webhooks unit/test_wait_report.py integration/webhooks",
 }
-"""The rooms that are mutated, and the tests that run through each."""
+"""The rooms that are mutated, and the tests of each, for lines that no test is known to run."""
+
+FEW = 12
+"""How many tests are tried first: most mutants are noticed by any of those that run their line."""
 
 PATIENCE = 600.0
 """Seconds for the tests of a mutant, at most."""
@@ -112,15 +119,62 @@ def count(path: Path) -> int:
     return sum(1 for node in places(ast.parse(path.read_text())) for _ in changes(node))
 
 
-def mutant(path: Path, number: int) -> str:
-    """Return the module's text with one of the changes that can be made to it."""
+def mutant(path: Path, number: int) -> tuple[str, range]:
+    """Return the module's text with one of the changes that can be made to it, and the lines that it was made in."""
     tree = ast.parse(path.read_text())
-    [change for node in places(tree) for change in changes(node)][number]()
-    return ast.unparse(tree)
+    node, change = [(node, change) for node in places(tree) for change in changes(node)][number]
+    lines = lines_of(tree, node)
+    change()
+    return ast.unparse(tree), lines
 
 
-def tests_of(path: Path) -> list[list[str]]:
-    """Return the tests to run: the files that import the module, then those of its room."""
+def lines_of(tree: ast.Module, node: ast.AST) -> range:
+    """Return the lines of the statement in which a node stands; of one with a block, those of its head."""
+    inside = [
+        statement
+        for statement in ast.walk(tree)
+        if isinstance(statement, ast.stmt) and statement.lineno <= node.lineno <= (statement.end_lineno or 0)
+    ]
+    statement = max(inside, key=lambda statement: statement.lineno)
+    block = getattr(statement, "body", None)
+    end = block[0].lineno - 1 if block else statement.end_lineno
+    return range(statement.lineno, max(end or 0, statement.lineno) + 1)
+
+
+def measure() -> CoverageData:
+    """Run the tests without a mutant, if anything has changed since; return which of them ran which line."""
+    sources = [path for name in (PACKAGE, "tests") for path in (ROOT / name).rglob("*.py")]
+    if not COVERAGE.exists() or max(path.stat().st_mtime for path in sources) > COVERAGE.stat().st_mtime:
+        print("Running the tests without a mutant", flush=True)
+        COVERAGE.unlink(missing_ok=True)
+        command = (
+            f"-q -p no:cacheprovider -n 2 --cov={PACKAGE} --cov-context=test --cov-report= tests/unit tests/integration"
+        )
+        done = run_pytest(ROOT, command.split(), COVERAGE_FILE=str(COVERAGE))
+        if done.returncode != 0:
+            COVERAGE.unlink(missing_ok=True)
+            sys.exit(f"Without a mutant, the tests do not pass:\n{done.stdout[-5000:]}")
+    data = CoverageData(str(COVERAGE))
+    data.read()
+    return data
+
+
+def tests_of(path: Path, lines: range, data: CoverageData) -> list[list[str]]:
+    """
+    Return the tests to run, in sets: the next one only if the last has passed.
+
+    :param path: The module.
+    :param lines: The lines that are changed.
+    :param data: Which tests ran which lines.
+    """
+    contexts = data.contexts_by_lineno(str(path))
+    ran = {context.rpartition("|")[0].partition("[")[0] for line in lines for context in contexts.get(line, ())}
+    ran.discard("")
+    if ran:
+        # Unit tests are quicker. The order among them is a matter of chance, but always the same.
+        unit = sorted(test for test in ran if test.startswith("tests/unit"))
+        random.Random(0).shuffle(unit)
+        return [each for each in (unit[:FEW], unit[FEW : 6 * FEW], unit[6 * FEW :], sorted(ran - {*unit})) if each]
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     parent, _, name = module.rpartition(".")
     room = path.relative_to(ROOT / PACKAGE).parts[0]
@@ -130,13 +184,27 @@ def tests_of(path: Path) -> list[list[str]]:
     return [each for each in (importing, [f"tests/{name}" for name in TESTS[room].split()]) if each]
 
 
+def run_pytest(directory: Path, arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a copy of the project."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE if directory != ROOT else None,
+        env={**os.environ, "PYTHONPATH": str(directory), **environment},
+    )
+
+
 def verdict(path: Path, text: str, sets: list[list[str]]) -> str:
     """
     Return what tests say with a mutant in the module's place, in a copy: see `VERDICTS`.
 
+    A test that fails is run again by itself: one that a busy machine made fail has noticed nothing.
+
     :param path: The module.
     :param text: The mutant.
-    :param sets: The test files to run; the next only if the last have passed.
+    :param sets: The tests to run; the next set only if the last have passed.
     """
     with tempfile.TemporaryDirectory(prefix="nenoa-mutant-") as directory:
         copy = Path(directory)
@@ -145,15 +213,17 @@ def verdict(path: Path, text: str, sets: list[list[str]]) -> str:
         for file in (ROOT / "pyproject.toml", ROOT / "Makefile", *ROOT.glob("*.md")):
             shutil.copy(file, copy)
         (copy / path.relative_to(ROOT)).write_text(text)
-        for tests in sets:
-            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-            environment = {**os.environ, "PYTHONPATH": directory}
-            try:
-                done = subprocess.run(command, cwd=copy, capture_output=True, timeout=PATIENCE, env=environment)
-            except subprocess.TimeoutExpired:
-                return "took too long"
-            if done.returncode != 0:
-                return "noticed"
+        quickly = ["-x", "-q", "-p", "no:cacheprovider"]
+        try:
+            for tests in sets:
+                left_out: list[str] = []
+                while (done := run_pytest(copy, [*quickly, *tests, *left_out])).returncode != 0:
+                    failed = re.search(r"^FAILED (\S+?::\w+)", done.stdout, re.MULTILINE)
+                    if failed is None or run_pytest(copy, [*quickly, failed[1]]).returncode != 0:
+                        return "noticed"
+                    left_out += ["--deselect", failed[1]]
+        except subprocess.TimeoutExpired:
+            return "took too long"
     return "survived"
 
 
@@ -166,27 +236,25 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no mutant after that time")
     parser.add_argument("--only", default="", help="modules whose path has this in it")
     options = parser.parse_args()
-    until = time.monotonic() + options.minutes * 60
     modules = [
         path for room in TESTS for path in sorted((ROOT / PACKAGE / room).rglob("*.py")) if options.only in str(path)
     ]
     every = [(path, number) for path in modules for number in range(count(path))]
     drawn = random.Random(options.seed).sample(every, min(options.sample, len(every)))
-    files = sorted({file for path, _ in drawn for tests in tests_of(path) for file in tests})
-    if drawn and (word := verdict(drawn[0][0], drawn[0][0].read_text(), [[file] for file in files])) != "survived":
-        sys.exit(f"Without a mutant, the tests do not pass ({word}): pytest -x {' '.join(files)}")
+    data = measure()
+    until = time.monotonic() + options.minutes * 60
     tally = dict.fromkeys(VERDICTS, 0)
 
     def judge(place: tuple[Path, int]) -> None:
-        path, text = place[0], mutant(*place)
         if time.monotonic() > until:
             return
-        word = verdict(path, text, tests_of(path))
+        path, (text, lines) = place[0], mutant(*place)
+        word = verdict(path, text, tests_of(path, lines, data))
         tally[word] += 1
         if word != "noticed":
             name, before = str(path.relative_to(ROOT)), ast.unparse(ast.parse(path.read_text()))
-            lines = difflib.unified_diff(before.split("\n"), text.split("\n"), name, word, lineterm="", n=2)
-            print("\n".join(lines))
+            change = difflib.unified_diff(before.split("\n"), text.split("\n"), name, word, lineterm="", n=2)
+            print("\n".join(change))
         print(", ".join(f"{number} {word}" for word, number in tally.items()), f"of {len(drawn)}", flush=True)
 
     with ThreadPoolExecutor(options.at_once) as pool:

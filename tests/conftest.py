@@ -8,7 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("nenoa", deadline=None)
+hypothesis.settings.load_profile("nenoa")
 
 # Airflow reads these when it is imported, which the first test module does, and writes its configuration there. Nothing
 # of the machine's own Airflow shall be read or changed.

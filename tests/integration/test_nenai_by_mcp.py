@@ -64,9 +64,9 @@ def vendor(connect: Callable[..., None]) -> Iterator[FakeNenAI]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lost run is looked for half a second."""
+    """A lost run is looked for two seconds."""
     monkeypatch.setattr(lost_start, "FIRST_LOOK", 0.05)
-    monkeypatch.setattr(lost_start, "settled_after", lambda timeout: 0.5)
+    monkeypatch.setattr(lost_start, "settled_after", lambda timeout: 2.0)
     monkeypatch.setattr(lost_start, "next_look", lambda age: 0.1)
 
 

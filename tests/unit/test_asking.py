@@ -568,7 +568,7 @@ def test_runs_that_are_known_to_be_of_others(
     step=st.sampled_from([0.0, 0.3, 40.0]),
     seconds=st.floats(0.001, 2_000.0),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_wait_is_for_less_than_no_time(
     answers: list[Any], receiver: str, told: bool, limit: float | None, step: float, seconds: float
 ) -> None:

@@ -635,7 +635,7 @@ WORDS = st.sampled_from(["processing", "running", "success", "failed", "complete
 TIMES = st.floats(0, 100)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     deliveries=st.lists(st.tuples(TIMES, st.integers(0, 4), WORDS), max_size=25),
     waiters=st.lists(st.tuples(TIMES, st.integers(0, 4), st.booleans(), st.none() | TIMES), min_size=1, max_size=12),

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_nenoa.vendors.json_text import MAX_DEPTH, MAX_NAMED, read_json
@@ -40,7 +40,6 @@ def nested(levels: int) -> bytes:
     return b'{"a": 1, "x": ' + b"[" * (levels - 1) + b"7" + b"]" * (levels - 1) + b', "b": 2}'
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_json_is_read_as_it_is(value: Any) -> None:
     text = json.dumps(value)
@@ -48,7 +47,6 @@ def test_json_is_read_as_it_is(value: Any) -> None:
     assert (read.value, read.text, read.lost, read.warning) == (value, text, (), None)
 
 
-@settings(deadline=None)
 @given(HOSTILE)
 def test_what_cannot_be_kept_is_null_and_the_rest_is_as_it_was(value: Any) -> None:
     read = read_json(json.dumps(value).encode())
@@ -67,7 +65,6 @@ def test_what_cannot_be_kept_is_null_and_the_rest_is_as_it_was(value: Any) -> No
     assert bool(read.lost) == (kept(value) != value)
 
 
-@settings(deadline=None)
 @given(st.binary() | st.text(alphabet='{}[]",:0123456789eE.+-NaIinfty\\ ').map(str.encode))
 def test_any_bytes_are_read_as_standard_json_or_refused(body: bytes) -> None:
     try:

@@ -32,6 +32,7 @@ class Receiver:
         self.trouble: list[Exception] = []
         self.opened: list[tuple[str, str]] = []
         self.bodies: dict[int, Any] = {}
+        self.waits = 0
         self._changed = threading.Condition()
 
     def __call__(self, conn_id: str, secret: str, **kwargs: Any) -> Receiver:
@@ -50,6 +51,7 @@ class Receiver:
         with self._changed:
             if after is None:
                 return Events(len(self.log), [], more=False)
+            self.waits += 1
             self._changed.wait_for(lambda: len(self.log) > after, min(wait, 0.05))
             return Events(len(self.log), self.log[after:], more=False)
 
@@ -82,12 +84,12 @@ async def first(events: AsyncIterator[Any], count: int) -> list[dict[str, Any]]:
 
 
 async def started(receiver: Receiver, events: AsyncIterator[Any]) -> asyncio.Future[Any]:
-    """Let the trigger run until it has seen where the stream of events ends."""
+    """Let the trigger run until it has seen where the stream of events ends, and waits for more."""
+    waits = receiver.waits
     coming = asyncio.ensure_future(first(events, 1))
     async with asyncio.timeout(10):
-        while not receiver.opened:  # noqa: ASYNC110
+        while receiver.waits == waits:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
     return coming
 
 

@@ -38,7 +38,7 @@ def receivers(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
         yield urls
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     deliveries=st.lists(st.tuples(MOMENTS, st.integers(0, 3), WORDS, st.integers(0, 1)), max_size=16),
     waiters=st.lists(st.tuples(MOMENTS, st.integers(0, 3), st.booleans()), min_size=1, max_size=8),

@@ -134,7 +134,7 @@ def test_a_webhook_that_another_server_takes_ends_the_wait(database_url: str, po
         assert ended.word == "success"  # type: ignore[attr-defined]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.sampled_from("abcd"), st.sampled_from(["processing", "success", "failed"])),

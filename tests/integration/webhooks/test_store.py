@@ -204,7 +204,7 @@ BATCHES = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=BATCHES, reads=st.lists(st.booleans(), min_size=8, max_size=8))
 def test_any_schedule_of_deliveries_ends_in_the_right_state(
     store: Store, batches: list[list[tuple[str, str, str, str | None]]], reads: list[bool]

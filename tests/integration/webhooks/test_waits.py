@@ -79,9 +79,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=st.lists(STEPS, min_size=1, max_size=20), conn_id=st.sampled_from(["oa", "nen"]))
 def test_any_order_of_deliveries_and_waits(
     receiver: ReceiverThread, store: Store, steps: list[Any], conn_id: str

@@ -202,7 +202,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(["tables", "columns", "schema", "table", "data"]), JSON, max_size=4))
 def test_whatever_a_schema_looks_like_nothing_breaks(payload: dict[str, Any]) -> None:
     for name, columns in tables_of(payload).items():

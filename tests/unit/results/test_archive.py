@@ -372,7 +372,7 @@ SAMPLE = zipped([("a.txt", b"x" * 500), ("b/c.bin", bytes(range(256)))])
     st.integers(0, len(SAMPLE)),
 )
 @example([(len(SAMPLE) - 6, 255)], len(SAMPLE))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_damaged_nothing_escapes(changes: list[tuple[int, int]], length: int) -> None:
     content = bytearray(SAMPLE)
     for at, value in changes:
@@ -384,7 +384,6 @@ def test_whatever_is_damaged_nothing_escapes(changes: list[tuple[int, int]], len
 
 @given(st.lists(st.text(max_size=40), max_size=20))
 @example(["a", "a/b", "A", "a/b/c"])
-@settings(deadline=None)
 def test_whatever_members_are_called_they_have_paths_of_their_own(given: list[str]) -> None:
     names = Names()
     found = [names.path(name) for name in given]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import json as pyarrow_json
 
@@ -79,7 +79,6 @@ def test_long_whole_numbers_hide_no_fraction_and_no_text() -> None:
     assert not kept("12345678901234567.89", n=long, t="12345678901234567")
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -101,14 +100,12 @@ def test_whole_numbers_and_texts_beside_floats(given: list[tuple[str, int, str]]
     assert keeps_digits(",".join(rows).encode(), pyarrow.RecordBatch.from_pydict(columns)) is exact
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_what_a_float_writes_is_kept(numbers: list[float]) -> None:
     raw = ",".join(json.dumps({"x": number}) for number in numbers).encode()
     assert keeps_digits(raw, batch_of(b"[" + raw + b"]", {"x": pyarrow.float64()}))
 
 
-@settings(deadline=None)
 @given(st.decimals(allow_nan=False, allow_infinity=False))
 def test_what_a_float_loses_is_noticed(number: Decimal) -> None:
     raw = f'{{"x":{str(number).replace("E+", "E")}}}'.encode()

@@ -115,7 +115,7 @@ def test_a_range_that_cannot_be_had_means_from_the_start(file_server: FileServer
 
 
 @given(st.lists(st.integers(0, 3_100_000) | st.sampled_from(["whole", "changed", "416", "503"]), max_size=PATIENCE - 1))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_happens_on_the_way_the_file_is_the_same(file_server: FileServer, way: list[int | str]) -> None:
     answers: dict[int | str, Any] = {
         "whole": lambda handler: file_server.send(handler, 200, file_server.content, cut=1_000_000),

@@ -320,7 +320,7 @@ VALUES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["nen", "oa"]),
     ANY_JSON | st.dictionaries(NAMES, VALUES | ANY_JSON | st.dictionaries(NAMES, VALUES | ANY_JSON)),
@@ -457,7 +457,7 @@ def test_wrong_methods_and_paths_are_refused(client: TestClient) -> None:
     assert client.post("/webhooks/nen/more").status_code == 404
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([*SENDERS, "nobody"]),
     st.binary()

@@ -210,7 +210,7 @@ def proof_of(kind: str, conn_id: str, body: bytes, garbage: bytes) -> dict[str, 
     return {name: value.encode(), "Authorization": b"Bearer " + tokens.issue(audience, secret).encode()}
 
 
-@settings(max_examples=INPUTS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=INPUTS, database=None, suppress_health_check=list(HealthCheck))
 @given(
     method=METHOD,
     path=PATH,

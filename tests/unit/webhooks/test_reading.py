@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_nenoa.runs import RunStatus, same_run
@@ -105,7 +105,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(VENDORS)), JSON)
 def test_no_json_is_refused_and_what_is_read_can_be_stored(vendor: str, value: Any) -> None:
     body = json.dumps(value).encode()

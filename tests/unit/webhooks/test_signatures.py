@@ -6,7 +6,7 @@ import hmac
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
@@ -27,13 +27,11 @@ def headers(name: str, value: str | bytes) -> Headers:
     return Headers(raw=[(name.lower().encode(), raw)])
 
 
-@settings(deadline=None)
 @given(ANY, st.text(min_size=1), st.binary())
 def test_what_was_signed_is_verified(scheme: Scheme, secret: str, body: bytes) -> None:
     assert verify(scheme, secret, body, headers(*sign(scheme, secret, body)))
 
 
-@settings(deadline=None)
 @given(ANY, st.text(min_size=1), st.binary(), st.text(min_size=1), st.binary())
 def test_another_secret_or_body_is_not(scheme: Scheme, secret: str, body: bytes, secret2: str, body2: bytes) -> None:
     # HMAC itself takes a key and the same key with zero bytes after it for one.
@@ -42,19 +40,16 @@ def test_another_secret_or_body_is_not(scheme: Scheme, secret: str, body: bytes,
     assert not verify(scheme, secret2, body2, headers(*sign(scheme, secret, body)))
 
 
-@settings(deadline=None)
 @given(ANY, st.binary())
 def test_hostile_header_text_is_refused_and_never_raises(scheme: Scheme, value: bytes) -> None:
     assert not verify(scheme, "secret", b"{}", headers(scheme.header, value))
 
 
-@settings(deadline=None)
 @given(ANY, st.text(st.characters(codec=None), max_size=80))
 def test_any_text_from_any_server_is_refused(scheme: Scheme, value: str) -> None:
     assert not verify(scheme, "secret", b"{}", {scheme.header: value})
 
 
-@settings(deadline=None)
 @given(ANY, st.integers(0, 63), st.sampled_from("0123456789abcdef"))
 def test_one_wrong_digit_is_enough(scheme: Scheme, position: int, digit: str) -> None:
     name, value = sign(scheme, "secret", b"{}")
@@ -83,7 +78,6 @@ WAYS = st.sampled_from(["hex", "HEX", "base64", "base64 bare", "urlsafe", "urlsa
 PREFIXES = st.sampled_from(["", "sha256=", "SHA256="])
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1), st.binary(), WAYS, PREFIXES, st.sampled_from(["", " ", "\t"]))
 def test_every_way_of_writing_an_openanalyst_signature_is_read(
     secret: str, body: bytes, way: str, prefix: str, space: str
@@ -96,7 +90,6 @@ def test_every_way_of_writing_an_openanalyst_signature_is_read(
     assert not verify(scheme, secret, body + b" ", given)
 
 
-@settings(deadline=None)
 @given(
     st.text(min_size=1),
     st.binary(),
@@ -129,7 +122,6 @@ def test_a_signed_time_must_not_be_too_far_from_ours(seconds: float, accepted: b
     assert verify(scheme, "secret", b"body", given, NOW) is accepted
 
 
-@settings(deadline=None)
 @given(ANY, st.lists(st.text(min_size=1), min_size=1, max_size=3, unique=True), st.integers(0, 2))
 def test_each_of_several_secrets_is_good(scheme: Scheme, secrets: list[str], index: int) -> None:
     secret = secrets[index % len(secrets)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import jwt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_nenoa.webhooks.tokens import LIFETIME, SKEW, issue, verify
@@ -14,7 +14,6 @@ from airflow_provider_nenoa.webhooks.tokens import LIFETIME, SKEW, issue, verify
 SECRET = "a secret that is long enough for every library and algorithm"
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_a_token_opens_its_own_connection_with_its_own_secret_only(conn_id: str, secret: str) -> None:
     token = issue(conn_id, secret)
@@ -29,13 +28,11 @@ def test_each_of_two_secrets_opens() -> None:
     assert not verify(issue("conn", ""), "conn", [])
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_other_text_is_refused_and_never_raises(token: str) -> None:
     assert not verify(token, "conn", SECRET)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["aud", "exp", "nbf", "iat", "x"]), st.none() | st.integers() | st.text()))
 def test_claims_of_every_kind_never_raise(claims: dict[str, Any]) -> None:
     try:
