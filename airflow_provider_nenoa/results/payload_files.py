@@ -7,6 +7,7 @@ is not trusted: names are made safe, and their number has a limit.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 from airflow_provider_nenoa.exceptions import FilesMissing, ResultRefused
 from airflow_provider_nenoa.vendors.key_paths import ANY, KeyPath, places_in
-from airflow_provider_nenoa.vendors.nenai import files_in, is_archive
+from airflow_provider_nenoa.vendors.nenai import ARCHIVE_KEY, files_in, is_archive
 from airflow_provider_nenoa.vendors.payloads import is_url
+
+log = logging.getLogger(__name__)
 
 MAX_FILES = 1_000
 """Files that one run may have, by default."""
@@ -60,6 +63,11 @@ def files_of(
     :raises FilesMissing: There is no URL at a place that is named.
     :raises ResultRefused: There are more than ``max_files``.
     """
+    archive = payload.get(ARCHIVE_KEY)
+    if isinstance(archive, str) and archive.strip() and not is_url(archive):
+        log.warning(
+            "What the run's payload has as %r is no http(s) URL: nothing can be fetched from there.", ARCHIVE_KEY
+        )
     found = files_in(payload)
     for path in named:
         for url, name in _at(path, payload).items():

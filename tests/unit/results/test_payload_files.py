@@ -71,6 +71,19 @@ def test_assets_may_be_several() -> None:
         assert found({"assets": nothing}) == []
 
 
+@pytest.mark.parametrize("assets", ["s3://bucket/assets.zip", "assets.zip", f"{S3}/a b.zip?{SIGNED}"])
+def test_assets_that_are_no_url_are_told(assets: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert found({"assets": assets}) == []
+    assert "'assets' is no http(s) URL" in caplog.text
+    assert assets not in caplog.text
+
+
+@pytest.mark.parametrize("assets", ["", " ", None, [], {}, [None], f"{S3}/a.zip"])
+def test_assets_that_are_as_they_should_be_are_not(assets: object, caplog: pytest.LogCaptureFixture) -> None:
+    found({"assets": assets})
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     "query",
     [
