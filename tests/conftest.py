@@ -22,6 +22,10 @@ for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="nenoa-airflow-")
 atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
+# An example that takes long on a busy machine is no failure.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave a test out where Airflow lacks what it needs: ``@pytest.mark.needs(name)``, of `FEATURES`."""
