@@ -201,8 +201,9 @@ class RunSensor(BaseSensorOperator):
         return self._result(self._hook(), Ended.from_event(event))
 
     def _check_id(self) -> None:
-        if not isinstance(self.awaited_id, str) or not self.awaited_id.strip():
-            raise InvalidArgument(f"'{self.id_key}' must be a non-empty string, not {self.awaited_id!r}.")
+        from airflow_provider_nenoa.vendors.arguments import required
+
+        setattr(self, self.id_key, required(self.id_key, self.awaited_id))  # a template may render to a number
 
     @contextmanager
     def _as_when_poking(self) -> Iterator[None]:

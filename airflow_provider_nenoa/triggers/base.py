@@ -124,6 +124,8 @@ class RunTrigger(BaseTrigger):
         # dag.test() and airflow tasks test run a trigger themselves: it has no id, and no event of it ends a task.
         in_triggerer = self.trigger_id is not None
         settled_at = time.monotonic() + (SETTLE if in_triggerer else 0.0)
+        if self.run_id is not None:  # a template that the triggerer has rendered may have become a number
+            self.run_id = str(self.run_id).strip()
         if self.patience is not None:
             self._begin(self.patience)
         started_at = time.time() if self.started_at is None else self.started_at

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import responses
 
 from airflow_provider_nenoa.emulator import Emulator
 from airflow_provider_nenoa.exceptions import (
@@ -38,6 +39,7 @@ from airflow_provider_nenoa.sensors.base import RunSensor
 from airflow_provider_nenoa.sensors.nenai import NenAIWorkflowRunSensor
 from airflow_provider_nenoa.sensors.openanalyst import OpenAnalystAgentRunSensor, OpenAnalystQuerySensor
 from airflow_provider_nenoa.triggers import base as triggers
+from airflow_provider_nenoa.triggers.openanalyst import OpenAnalystAgentRunTrigger
 from airflow_provider_nenoa.waiting import poll_source
 from airflow_provider_nenoa.webhooks import client
 from tests.support.task import Task, TaskDeferred
@@ -471,7 +473,29 @@ def test_a_result_without_rows_is_none_of_the_limits_business() -> None:
 # Bad input
 
 
-@pytest.mark.parametrize("run_id", ["", "  ", None, 7])
+def test_a_number_is_an_id(emulator: Emulator, connect: Callable[..., str], mode: dict[str, Any]) -> None:
+    """As a template renders to, with render_template_as_native_obj."""
+    connect("openanalyst", "https://oa.test/v1", extra=PLENTY)
+    with responses.RequestsMock() as vendor:
+        vendor.get("https://oa.test/v1/agents/runs/77", json={"status": "completed"})
+        assert run_to_the_end(WAITS["agent"].task(77, **mode))["run_id"] == "77"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("start_from_trigger", [True, False])
+async def test_a_number_is_an_id_to_a_trigger_too(connect: Callable[..., str], start_from_trigger: bool) -> None:
+    """Where the scheduler defers the task, a triggerer renders it."""
+    connect("openanalyst", "https://oa.test/v1", extra=PLENTY)
+    trigger = OpenAnalystAgentRunTrigger("{{ id }}", "my_openanalyst", poll_interval=0.01, started_at=1.0)
+    trigger.run_id = 77  # type: ignore[assignment]
+    if start_from_trigger:
+        trigger.patience = 5.0
+    with responses.RequestsMock() as vendor:
+        vendor.get("https://oa.test/v1/agents/runs/77", json={"status": "completed"})
+        (event,) = [event async for event in trigger.run()]
+    assert (event.payload["run_id"], event.payload["word"]) == ("77", "completed")
+
+
+@pytest.mark.parametrize("run_id", ["", "  ", None, True, [7]])
 def test_no_run(emulator: Emulator, wait: Wait, mode: dict[str, Any], run_id: Any) -> None:
     with pytest.raises(InvalidArgument, match=f"'{wait.id_key}' must be a non-empty string"):
         run_to_the_end(wait.task(run_id, **mode))
