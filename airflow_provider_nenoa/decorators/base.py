@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import Asset
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow.sdk import Context
+
+
+_KEPT = "What Airflow keeps of what the function returned"
 
 
 class DecoratedRunOperator(DecoratedOperator, RunOperator):
@@ -55,14 +59,19 @@ class DecoratedRunOperator(DecoratedOperator, RunOperator):
     def execute(self, context: Context) -> Any:
         """Call the function, then do as the operator does."""
         from airflow_provider_nenoa.compat import determine_kwargs
+        from airflow_provider_nenoa.results.xcom import fit_for_airflow
 
         arguments = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         self._take(self.python_callable(*self.op_args, **arguments))
         for name in self.returned_fields:
             setattr(self, name, self.render_template(getattr(self, name), context))
         self.inlets += [given for given in (*self.op_args, *self.op_kwargs.values()) if isinstance(given, Asset)]
-        # Past Airflow's own, which does only that too, but breaks on what an operator returns in 3.0.
-        return super(DecoratedOperator, self).execute(context)
+        try:
+            # Past Airflow's own, which does only that too, but breaks on what an operator returns in 3.0.
+            return super(DecoratedOperator, self).execute(context)
+        finally:
+            for name in self.returned_fields:  # which Airflow stores as the task's rendered fields
+                setattr(self, name, fit_for_airflow(getattr(self, name), _KEPT))
 
     def asked(self) -> dict[str, Any]:
         """Return what is asked for; the function's own arguments are not sent."""
@@ -82,13 +91,14 @@ class DecoratedRunOperator(DecoratedOperator, RunOperator):
     ) -> Any:
         """Defer, and take along what the function returned: it is not called again."""
         from airflow_provider_nenoa.compat import redact
+        from airflow_provider_nenoa.results.xcom import fit_for_airflow
 
         kwargs = kwargs or {}
         returned = self.returned()
         if not kwargs.get("inherited"):
             # Nothing is started after this deferral. It is for the task's rendered fields, where no secret shows.
             returned = {name: redact(value, name) for name, value in returned.items()}
-        kwargs = {**kwargs, "returned": returned}
+        kwargs = {**kwargs, "returned": fit_for_airflow(deepcopy(returned), _KEPT)}
         return super().defer(trigger=trigger, method_name=method_name, kwargs=kwargs, timeout=timeout)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

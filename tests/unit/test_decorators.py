@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from airflow.sdk import DAG, BaseOperator, task
 from airflow.sdk.definitions.template import literal
@@ -55,6 +56,24 @@ def operator(kind: str, function: Callable[..., Any], *args: Any, _kwargs: Any =
 
 def tried(make: Callable[[], BaseOperator]) -> Task:
     return Task(make, StateStore())
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_what_airflow_cannot_keep_is_sent_all_the_same(vendors: Emulator, deferrable: bool) -> None:
+    task = tried(
+        lambda: operator("agent", lambda: ("p\0", {"n": 2**64}), deferrable=deferrable, poll_interval=0.01)
+    )
+    made: list[Any] = []
+    make, task.make = task.make, lambda: made.append(make()) or made[-1]
+    task.attempt()
+    assert sent(vendors)["context"] == {"n": 2**64}
+    assert sent(vendors)["task"] == "p\0"
+    for each in made:
+        assert msgspec.msgpack.encode(each.returned())
+        assert each.returned()["task_prompt"] == "p\ufffd"
+    for deferral in task.deferrals:
+        assert msgspec.msgpack.encode(deferral.kwargs)
+    assert len(task.deferrals) == deferrable
 
 
 def sent(emulator: Emulator) -> dict[str, Any]:
