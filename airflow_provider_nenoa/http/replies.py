@@ -51,13 +51,14 @@ def json_of(response: requests.Response) -> Any:
 
 def quoted(text: str, scrub: Callable[[str], str]) -> str:
     """
-    Return a vendor's words as an error message may repeat them: short, on one line, without what is secret.
+    Return a vendor's words as an error message may repeat them: short, on one line, printable, without what is secret.
 
     A URL loses its query, which is where presigned ones have their signature.
 
     :param scrub: Takes secrets out. It comes before the cut, which could leave a half of one.
     """
-    return _URL_QUERY.sub(r"\1?***", " ".join(scrub(text[:LOOKED_AT]).split()))[:QUOTED]
+    words = "".join(letter if letter.isprintable() else " " for letter in scrub(text[:LOOKED_AT]))
+    return _URL_QUERY.sub(r"\1?***", " ".join(words.split()))[:QUOTED]
 
 
 def words_of(response: requests.Response, scrub: Callable[[str], str]) -> ErrorWords:

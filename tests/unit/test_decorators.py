@@ -60,9 +60,7 @@ def tried(make: Callable[[], BaseOperator]) -> Task:
 
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_what_airflow_cannot_keep_is_sent_all_the_same(vendors: Emulator, deferrable: bool) -> None:
-    task = tried(
-        lambda: operator("agent", lambda: ("p\0", {"n": 2**64}), deferrable=deferrable, poll_interval=0.01)
-    )
+    task = tried(lambda: operator("agent", lambda: ("p\0", {"n": 2**64}), deferrable=deferrable, poll_interval=0.01))
     made: list[Any] = []
     make, task.make = task.make, lambda: made.append(make()) or made[-1]
     task.attempt()

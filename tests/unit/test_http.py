@@ -116,6 +116,14 @@ def test_what_each_status_means(web: responses.RequestsMock) -> None:
         assert type(caught.value) is expected, status
 
 
+def test_the_words_of_an_error_are_printable(web: responses.RequestsMock) -> None:
+    web.add(
+        responses.GET, f"{BASE}/x", status=400, body=b'{"message": "no\\u0000 \\u001b[31m\\nway \\ud83d\\u2028at all"}'
+    )
+    with pytest.raises(InvalidRequest, match=r"GET /v1/x: no \[31m way \ufffd at all\.\n"):
+        make_api().get("/x")
+
+
 @pytest.mark.parametrize("body", [b"", b"...", b'{"error": ' + b"[" * 20 + b'"deep"' + b"]" * 20 + b"}"])
 def test_an_error_without_words(web: responses.RequestsMock, body: bytes) -> None:
     web.add(responses.GET, f"{BASE}/x", status=400, body=body)
