@@ -41,7 +41,7 @@ def _bare_server(database_url: str, threaded: str) -> Iterator[str]:
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "uvicorn", "tests.benchmarks.bare:create_app", "--factory", "--port", port]
     server = subprocess.Popen(
-        [*command, "--log-level", "warning", "--no-access-log"],
+        [*command, "--http", "h11", "--log-level", "warning", "--no-access-log"],
         env={**os.environ, bare.DATABASE: database_url, bare.THREADED: threaded},
     )
     try:

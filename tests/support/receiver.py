@@ -103,7 +103,7 @@ class ReceiverProcess:
         }
         command = [sys.executable, "-m", "uvicorn", "airflow_provider_nenoa.webhooks.app:create_app", "--factory"]
         self.process = subprocess.Popen(
-            [*command, "--port", port, "--log-level", "warning", "--no-access-log"],
+            [*command, "--port", port, "--http", "h11", "--log-level", "warning", "--no-access-log"],
             env={**os.environ, **connections, "AIRFLOW__NENOA__EVENT_STORE_URL": store_url, **(environment or {})},
         )
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 import requests
@@ -304,3 +305,13 @@ def test_no_text_is_too_much_for_any_database(receiver: ReceiverThread, text: st
         for told in ({"waiting": [], "over": [text]}, *({"waiting": [wait], "over": []} for wait in waits)):
             answer = requests.post(f"{api}/waiting", json=told, headers=headers, timeout=60)
             assert answer.status_code < 500, told
+
+
+def test_alone_as_documented_a_head_without_end_is_ended(database_url: str) -> None:
+    with ReceiverProcess(database_url) as receiver:
+        address = urlsplit(receiver.url)
+        with socket.create_connection((address.hostname, address.port), timeout=60) as stranger:
+            stranger.sendall(b"GET /nenoa/health HTTP/1.1\r\nX-Long: ")
+            with pytest.raises(ConnectionError):
+                stranger.sendall(b"x" * 30_000_000)
+        assert requests.get(f"{receiver.url}/health", timeout=60).status_code == 200
