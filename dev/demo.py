@@ -17,6 +17,8 @@ from collections import Counter
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from airflow_provider_nenoa.emulator import Emulator
 from tests.support.airflow_api import DagRun
@@ -97,13 +99,19 @@ def lasting_keys() -> dict[str, str]:
 def store_connections(airflow: LocalAirflow, emulator: Emulator) -> None:
     """Put the emulated vendors' connections where Admin > Connections shows them."""
     connections = {
-        name.removeprefix("AIRFLOW_CONN_").lower(): json.loads(value)
+        name.removeprefix("AIRFLOW_CONN_").lower(): with_port(json.loads(value))
         for name, value in emulator.airflow_connections().items()
     }
     file = HOME / "connections.json"
     file.touch(mode=0o600)
     file.write_text(json.dumps(connections))
     airflow.airflow("connections", "import", str(file), "--overwrite")
+
+
+def with_port(connection: dict[str, Any]) -> dict[str, Any]:
+    """Return a connection with its port in a field of its own, without which Airflow's Test button refuses it."""
+    url = urlsplit(connection["host"])
+    return {**connection, "host": f"{url.scheme}://{url.hostname}{url.path}", "port": url.port}
 
 
 def write_shell(airflow: LocalAirflow) -> None:

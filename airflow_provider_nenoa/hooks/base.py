@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     import requests
     from airflow.sdk import Connection
     from requests.auth import AuthBase
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,7 @@ def read_connection(connection: Connection, conn_type: str, vendor: str, default
         extra = None
     if not isinstance(extra, dict):
         raise InvalidConnection(f"Connection '{conn_id}': the extra field is not a JSON object.")
+    _warn_of_misspelled(conn_id, conn_type, extra)
     secrets = webhook_secrets(extra)
     for secret in secrets:
         mask_secret(secret)
@@ -148,6 +154,15 @@ def read_connection(connection: Connection, conn_type: str, vendor: str, default
     settings = ConnectionSettings(conn_id, base_url, api_key, secrets[0] if secrets else None, extra)
     settings.timeout  # noqa: B018  (a bad one is an error now, not with the first request)
     return settings
+
+
+def _warn_of_misspelled(conn_id: str, conn_type: str, extra: Mapping[str, Any]) -> None:
+    fields = connection_type(conn_type)["conn-fields"]
+    for name in extra.keys() - fields.keys():
+        if meant := get_close_matches(name.lower(), fields, 1, 0.8):
+            log.warning(
+                "Connection '%s' has an extra field '%s', which is not used: is '%s' meant?", conn_id, name, meant[0]
+            )
 
 
 class ConnectionForm:

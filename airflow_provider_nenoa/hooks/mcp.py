@@ -73,6 +73,7 @@ class McpClient:
 
     def __init__(self, api: HttpApi) -> None:
         self._api = api
+        self.connection = api.connection
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._session: dict[str, str] | None = None
@@ -168,14 +169,14 @@ class McpClient:
         code, words = (error.get("code"), error.get("message")) if isinstance(error, dict) else (None, error)
         text = self._api.scrub(f"{self._api.vendor} refused '{method}': {str(words)[:QUOTED]} (code {code}).")
         if code in INVALID:
-            return InvalidRequest(f"{text} Check that 'mcp_url' is the address of the vendor's own MCP server.")
+            return InvalidRequest(f"{text}\nCheck that 'mcp_url' is the address of the vendor's own MCP server.")
         return ServerError(text)
 
     def _nobody_there(self, error: NotFound) -> InvalidConnection:
         """Return the error for a wrong address: what is not found is the server, and never a run."""
         return InvalidConnection(
-            f"There is no MCP server at the connection's 'mcp_url', {self._api.base_url}: it answered "
-            f"{error.http_status}.\nCorrect it."
+            f"There is no MCP server at the 'mcp_url' of {self._api.connection}: {self._api.base_url} answered "
+            f"{error.http_status}.\nSet it to the address of the vendor's own MCP server."
         )
 
 

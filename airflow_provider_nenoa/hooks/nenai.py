@@ -76,7 +76,7 @@ class NenAIHook(VendorHook):
             return None
         try:
             if not isinstance(url, str):
-                raise InvalidConnection(f"The connection's extra field 'mcp_url' is {url!r}, which is no URL.")
+                raise InvalidConnection(f"its extra field 'mcp_url' is {url!r}, which is no URL.")
             text = url.strip()
             return check_base_url(text if "://" in text else f"https://{text}", field="extra field 'mcp_url'")
         except InvalidConnection as error:
@@ -111,6 +111,7 @@ class NenAIHook(VendorHook):
                 url,
                 self._auth(settings.api_key),
                 conn_id=settings.conn_id,
+                field="'mcp_url'",
                 advice=self.advice,
                 secrets=(settings.api_key, *webhook_secrets(settings.extra)),
                 timeout=settings.timeout,
@@ -237,7 +238,7 @@ class NenAIHook(VendorHook):
         """
         arguments = nenai_mcp.run_logs_arguments(required("message_id", message_id), deployment_id)
         result = self.mcp.call(nenai_mcp.RUN_LOGS, arguments)
-        return nenai_mcp.read_logs(result.text, result.structured, result.is_error)
+        return nenai_mcp.read_logs(result.text, result.structured, result.is_error, self.mcp.connection)
 
     def last_log_lines(self, message_id: str) -> list[str]:
         """
@@ -249,7 +250,8 @@ class NenAIHook(VendorHook):
 
     def _ask_tool(self, tool: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], float | None]:
         result = self.mcp.call(tool, arguments)
-        return nenai_mcp.read_answer(tool, result.text, result.structured, result.is_error), result.clock_ahead
+        answer = nenai_mcp.read_answer(tool, result.text, result.structured, result.is_error, self.mcp.connection)
+        return answer, result.clock_ahead
 
     def download_results(
         self,

@@ -31,7 +31,7 @@ def base_url_of(host: str | None, port: Any, schema: str | None, default: str) -
     if not text and (number is not None or scheme or path):
         named = "port" if number is not None else "schema"
         raise InvalidConnection(
-            f"The connection has a {named}, but no host.\nPut the whole base URL into the host field, or leave the "
+            f"it has a {named}, but no host.\nPut the whole base URL into the host field, or leave the "
             f"{named} empty: then it is {default}."
         )
     text = text or default
@@ -55,7 +55,7 @@ def base_url_of(host: str | None, port: Any, schema: str | None, default: str) -
         check_base_url(whole, plain=True)
     except InvalidConnection:
         raise InvalidConnection(
-            f"The connection's schema is {path!r}, which is no path that a base URL can have.\nPut the whole base URL "
+            f"its schema is {path!r}, which is no path that a base URL can have.\nPut the whole base URL "
             "into the host field, and leave the schema empty."
         ) from None
     return check_base_url(whole)
@@ -86,10 +86,10 @@ def check_base_url(url: str, *, plain: bool = False, field: str = "host") -> str
     except ValueError:
         valid = False
     if not valid:
-        raise InvalidConnection(f"The connection's {field} is not a usable base URL.\n{_HOW}")
+        raise InvalidConnection(f"its {field} is not a usable base URL.\n{_HOW}")
     if parts.scheme == "http" and not plain and not is_loopback(parts.hostname):
         raise InvalidConnection(
-            f"The connection's {field} is http://{parts.hostname}: the API key would travel in the clear.\nUse https; "
+            f"its {field} is http://{parts.hostname}: the API key would travel in the clear.\nUse https; "
             "http is accepted for a loopback host only."
         )
     return url.rstrip("/")
@@ -116,7 +116,7 @@ def _port(value: Any) -> int | None:
         number = -1
     if not 0 < number < 65_536:
         raise InvalidConnection(
-            f"The connection's port is {value!r}, and no host has such a one.\nLeave it empty, or use 1 to 65535."
+            f"its port is {value!r}, and no host has such a one.\nLeave it empty, or use 1 to 65535."
         )
     return number
 
@@ -141,6 +141,6 @@ def _bracketed(host: str) -> str:
 
 def _conflict(field: str, said: object, host_says: object) -> InvalidConnection:
     return InvalidConnection(
-        f"The connection's {field} is {said!r}, but its host says {host_says!r}.\nLeave the {field} empty, or make "
+        f"its {field} is {said!r}, but its host says {host_says!r}.\nLeave the {field} empty, or make "
         "both say the same."
     )

@@ -49,6 +49,7 @@ class HttpApi:
     :param base_url: Where the API is; paths are appended to it. See `check_base_url`.
     :param auth: Puts the credentials into each request.
     :param conn_id: The Airflow connection, for messages.
+    :param field: Which of its fields has the base URL, for messages.
     :param advice: What to do about an error, by the vendor's code for it, where that says more than its status.
     :param secrets: Texts that must never show up in an error message, should the vendor echo them.
     :param timeout: Seconds to wait for an answer once connected. Default 60.
@@ -64,6 +65,7 @@ class HttpApi:
         auth: AuthBase | None,
         *,
         conn_id: str | None = None,
+        field: str = "host",
         advice: Mapping[str, str] | None = None,
         secrets: Iterable[str] = (),
         timeout: float = 60.0,
@@ -80,7 +82,8 @@ class HttpApi:
         self.on_response = on_response
         self.turn: Turn | None = None
         """How starts wait where the vendor answers 429; None: as all other calls, for ``retry_for``."""
-        self._errors = Errors(vendor, self.base_url, self.connection, advice or {}, secrets)
+        self._address = f"the {field} of {self.connection}"
+        self._errors = Errors(vendor, self.base_url, self.connection, self._address, advice or {}, secrets)
         self._sleep = sleep
         self._session = self._new_session()
 
@@ -299,13 +302,13 @@ class HttpApi:
         :raises _Unanswered: It went out, and no answer came.
         :raises NenoaError: It could not be sent.
         """
-        url = self.base_url + path
+        url, what = self.base_url + path, self._errors.named(method, path)
         try:
             request = session.prepare_request(
                 requests.Request(method, url, dict(headers or {}), params=dict(params or {}), json=json, auth=self.auth)
             )
         except (requests.RequestException, TypeError, ValueError, RecursionError) as error:
-            raise InvalidArgument(self.scrub(f"{method} {path} cannot be sent: {error}. Nothing was sent.")) from None
+            raise InvalidArgument(self.scrub(f"{what} cannot be sent: {error}. Nothing was sent.")) from None
         if extra_auth is not None:
             request = extra_auth(request)
         settings = session.merge_environment_settings(url, None, stream or large is not None, None, None)
@@ -330,7 +333,7 @@ class HttpApi:
                 if passage.sent:
                     raise _Unanswered(failures.after_sending(error, self.timeout)) from None
                 raise failures.before_sending(
-                    error, passage, url, f"{method} {path}", self.vendor, self.connection, self.scrub
+                    error, passage, url, what, self.vendor, self._address, self.scrub
                 ) from None
         if passage.refusal is not None:
             raise passage.refusal

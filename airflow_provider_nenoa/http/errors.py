@@ -19,16 +19,24 @@ class Errors:
     :param vendor: The vendor's name.
     :param base_url: Where the API is.
     :param connection: The Airflow connection, in words.
+    :param address: What of it has the address, in words.
     :param advice: What to do about an error, by the vendor's code for it, where that says more than its status.
     :param secrets: Texts that must never show up in a message.
     """
 
     def __init__(
-        self, vendor: str, base_url: str, connection: str, advice: Mapping[str, str], secrets: Iterable[str]
+        self,
+        vendor: str,
+        base_url: str,
+        connection: str,
+        address: str,
+        advice: Mapping[str, str],
+        secrets: Iterable[str],
     ) -> None:
         self._vendor = vendor
         self._base_url = base_url
         self._connection = connection
+        self._address = address
         self._advice = dict(advice)
         self._secrets = tuple(secret for secret in secrets if secret)
 
@@ -37,6 +45,10 @@ class Errors:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+    def named(self, method: str, path: str) -> str:
+        """Name a request; all of its address may be in the base URL."""
+        return f"{method} {path or urlsplit(self._base_url).path or '/'}"
 
     def of_answer(self, response: requests.Response, body: Any = None) -> NenoaError:
         """
@@ -52,7 +64,9 @@ class Errors:
         text = f"{self._vendor} answered {status} to {_what(response)}: {words.rstrip('.') or 'no explanation'}."
         if retry_after is not None:
             text += f"\nIt will listen again in {retry_after:g} s."
-        advice = self._advice.get(code or "") or replies.advice_for(status, self._connection, _the_id(path, body))
+        advice = self._advice.get(code or "") or replies.advice_for(
+            status, self._connection, self._address, _the_id(path, body)
+        )
         where = [f"request id {request_id}" if request_id else None, code if is_url else None, self._base_url]
         return replies.kind_of(status)(
             self.scrub(f"{text}\n{advice}\n({', '.join(part for part in where if part)})"),
@@ -65,7 +79,7 @@ class Errors:
     def undecodable(self, method: str, path: str) -> InvalidReply:
         """Return the error for a body that is not in the encoding that it says."""
         return InvalidReply(
-            f"{self._vendor} answered {method} {path} with a body that cannot be decoded: it is not in the "
+            f"{self._vendor} answered {self.named(method, path)} with a body that cannot be decoded: it is not in the "
             f"Content-Encoding that it says.\n({self._base_url})"
         )
 
@@ -74,7 +88,7 @@ class Errors:
         said = replies.quoted(response.content[: replies.LOOKED_AT].decode("utf-8-sig", "replace"), self.scrub)
         return InvalidReply(
             f"{self._vendor} answered {response.status_code} to {_what(response)} with something that is not JSON: "
-            f"{said!r}.\nCheck that the host of {self._connection} is the API's base URL.\n({self._base_url})"
+            f"{said!r}.\nCheck that {self._address} is the API's base URL.\n({self._base_url})"
         )
 
     def no_object(self, response: requests.Response, value: Any) -> InvalidReply:
@@ -91,7 +105,7 @@ class Errors:
         """
         return ConnectionFailed(
             self.scrub(
-                f"No answer from {self._vendor} to {method} {path}: {why}.\nCheck the host of {self._connection}, and "
+                f"No answer from {self._vendor} to {self.named(method, path)}: {why}.\nCheck {self._address}, and "
                 f"whether this machine can reach it.\n({self._base_url})"
             )
         )
@@ -106,7 +120,7 @@ class Errors:
         why = self.scrub(why.rstrip("."))
         return StartOutcomeUnknown(
             self.scrub(
-                f"{self._vendor} may or may not have acted on {method} {path}: {why}.\nIt was not sent "
+                f"{self._vendor} may or may not have acted on {self.named(method, path)}: {why}.\nIt was not sent "
                 f"again, because that could start the same work twice.\n({self._base_url})"
             ),
             why=why,

@@ -41,7 +41,7 @@ def before_sending(
     url: str,
     what: str,
     vendor: str,
-    connection: str,
+    address: str,
     scrub: Callable[[str], str],
 ) -> NenoaError:
     """
@@ -49,7 +49,7 @@ def before_sending(
 
     :param passage: How far it came.
     :param what: The request, in words.
-    :param connection: The Airflow connection, in words.
+    :param address: What of the Airflow connection has the address, in words.
     :return: `InvalidSetting` where one of this machine's settings is at fault, otherwise a `ConnectionFailed`.
     """
     proxy = proxy_of(url)
@@ -65,7 +65,7 @@ def before_sending(
             f"variable {proxy.variable}: check it, or name {urlsplit(url).hostname} in NO_PROXY to go without it."
         )
         return ConnectionFailed(scrub(f"{text}\n({what} at {url})"))
-    kind, advice = ConnectionFailed, f"Check the host of {connection}, and whether this machine can reach it."
+    kind, advice = ConnectionFailed, f"Check {address}, and whether this machine can reach it."
     if find(error, ssl.SSLCertVerificationError) is not None:
         variable = certificates_variable()
         known = (
@@ -73,7 +73,7 @@ def before_sending(
             if variable
             else "if it is from an authority of your own, name a file with its certificate in REQUESTS_CA_BUNDLE"
         )
-        kind, advice = CertificateRefused, f"Check the host of {connection}; {known}."
+        kind, advice = CertificateRefused, f"Check {address}; {known}."
     if proxy is not None:
         advice += f" The way to it is through the proxy {proxy.name} ({proxy.variable})."
     return kind(scrub(f"No answer from {vendor} to {what}: {why}.\n{advice}\n({url})"))

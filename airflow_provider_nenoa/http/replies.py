@@ -83,11 +83,12 @@ def kind_of(status: int) -> type[NenoaError]:
     return InvalidRequest if status >= 300 else InvalidReply
 
 
-def advice_for(status: int, connection: str, the_id: str) -> str:
+def advice_for(status: int, connection: str, address: str, the_id: str) -> str:
     """
     Say what to do about a status.
 
     :param connection: The connection's name, in words.
+    :param address: What of it has the address, in words.
     :param the_id: What may not exist, in words.
     """
     if status == 401:
@@ -99,7 +100,10 @@ def advice_for(status: int, connection: str, the_id: str) -> str:
             "have this one changed."
         )
     if status == 404:
-        return f"Check {the_id}, and that it belongs to the workspace of the API key in {connection}."
+        return (
+            f"Check {the_id}, and that it belongs to the workspace of the API key in {connection}. If it does, check "
+            f"that {address} is the API's base URL."
+        )
     if status == 429:
         return "The workspace's rate limit is used up. Start fewer jobs at once, or take a larger plan."
     if status in _IN_PASSING:
@@ -109,8 +113,8 @@ def advice_for(status: int, connection: str, the_id: str) -> str:
     if status >= 400:
         return "Correct what the message names; the same request will be refused again."
     if status >= 300:
-        return f"Redirects are not followed. Set the host of {connection} to the API's real base URL."
-    return f"That is not what its API promises. Check that the host of {connection} is the API's base URL."
+        return f"Redirects are not followed. Set {address} to the API's real base URL."
+    return f"That is not what its API promises. Check that {address} is the API's base URL."
 
 
 def retry_after_of(response: requests.Response) -> float | None:

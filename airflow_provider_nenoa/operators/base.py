@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_nenoa.triggers import default_deferrable, positive_seconds
+from airflow_provider_nenoa.triggers import default_deferrable, positive_seconds, yes_or_no
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,11 +90,11 @@ class RunOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.wait_for_completion = wait_for_completion
+        self.deferrable = default_deferrable() if deferrable is None else yes_or_no("deferrable", deferrable)
+        self.wait_for_completion = yes_or_no("wait_for_completion", wait_for_completion)
         self.poll_interval = positive_seconds("poll_interval", poll_interval)
         self.timeout = positive_seconds("timeout", timeout)
-        self.durable = durable
+        self.durable = yes_or_no("durable", durable)
         self.on_lost_start = on_lost_start
         self.on_changed_arguments = on_changed_arguments
         for name, words in (("on_lost_start", ("fail", "restart")), ("on_changed_arguments", ("adopt", "restart"))):

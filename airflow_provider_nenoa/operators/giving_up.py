@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from airflow_provider_nenoa.exceptions import RunTimeout
 from airflow_provider_nenoa.operators import lost_start
 from airflow_provider_nenoa.runs import status_of
+from airflow_provider_nenoa.waiting import asking
 
 if TYPE_CHECKING:
     from airflow_provider_nenoa.operators.lost_start import Finding
@@ -54,8 +55,8 @@ def not_found(
         return f"A start was sent to {vendor}, {lost}, and {what}.", "start anew"
     return (
         f"A start was sent to {vendor}, {lost}, and {what}. A run may or may not have been started; it was not started "
-        "again, because that could pay for the same work twice. Look at the vendor's own list of runs, then clear this "
-        f"task: {then}. To have it started anew without asking, set on_lost_start='restart'.",
+        "again, because that could pay for the same work twice.\nLook at the vendor's own list of runs, then clear "
+        f"this task: {then}. To have it started anew without asking, set on_lost_start='restart'.",
         "ask a person",
     )
 
@@ -72,8 +73,9 @@ def timed_out(note: Note, operator: Starter, word: str) -> RunTimeout:
     if word and status_of(word) is None:
         last += ", which is no word we know"
     waited = time.time() - note.started_at
+    silence = "" if word or not note.told else f"{asking.see_whether_webhooks_arrive(operator.hook)} "
     return RunTimeout(
         f"{operator.the_run(note.run_id)} did not end in time: {waited:.0f} s after its start {last}.\nIt goes "
-        f"on, because {operator.kind.vendor}'s API cannot cancel it{operator.next_attempt()}. Raise 'timeout' "
+        f"on, because {operator.kind.vendor}'s API cannot cancel it{operator.next_attempt()}. {silence}Raise 'timeout' "
         f"(now {operator.timeout:.0f} s) or 'execution_timeout' if such runs take longer."
     )

@@ -16,6 +16,7 @@ from airflow_provider_nenoa.operators.nenai_base import (
     checked_files,
     workflow_of,
 )
+from airflow_provider_nenoa.triggers import whole_number, yes_or_no
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -162,9 +163,9 @@ class NenAIRunWorkflowOperator(RunOperator):
         self.extra_body: Any = extra_body
         self.output_path = output_path
         self.files = checked_files(files)
-        self.unpack = unpack
-        self.max_files = max_files
-        self.max_file_size = max_file_size
+        self.unpack = yes_or_no("unpack", unpack)
+        self.max_files = whole_number("max_files", max_files)
+        self.max_file_size = whole_number("max_file_size", max_file_size)
         self.nenai_conn_id = nenai_conn_id
 
     @property

@@ -8,6 +8,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_nenoa.links.nenai import NenAIRunLink
 from airflow_provider_nenoa.operators.nenai_base import MAX_FILE_SIZE, MAX_FILES, check_files_known, checked_files
+from airflow_provider_nenoa.triggers import whole_number, yes_or_no
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,9 +58,9 @@ class NenAIDownloadResultsOperator(BaseOperator):
         self.message_id = message_id
         self.output_path = output_path
         self.files = checked_files(files)
-        self.unpack = unpack
-        self.max_files = max_files
-        self.max_file_size = max_file_size
+        self.unpack = yes_or_no("unpack", unpack)
+        self.max_files = whole_number("max_files", max_files)
+        self.max_file_size = whole_number("max_file_size", max_file_size)
         self.nenai_conn_id = nenai_conn_id
 
     def execute(self, context: Context) -> list[StoredFile]:

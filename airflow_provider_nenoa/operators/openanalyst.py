@@ -12,6 +12,7 @@ from airflow_provider_nenoa.operators.openanalyst_base import (
     id_of,
     id_to_check,
 )
+from airflow_provider_nenoa.triggers import whole_number, yes_or_no
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -140,7 +141,7 @@ class OpenAnalystRunAgentOperator(OpenAnalystRunOperator):
         self.context = context
         self.dataset_ids = dataset_ids
         self.model = model
-        self.max_steps = max_steps
+        self.max_steps = None if max_steps is None else whole_number("max_steps", max_steps)
 
     def check(self) -> None:
         """Look at the arguments before anything is sent."""
@@ -279,6 +280,12 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
             raise InvalidArgument(
                 f"'output_format' cannot be {output_format!r}.\nSet it to one of {', '.join(OUTPUT_FORMATS)}."
             )
+        if output_format is not None and output_path is None:
+            from airflow_provider_nenoa.exceptions import InvalidArgument
+
+            raise InvalidArgument(
+                "'output_format' is for a file, and there is no 'output_path'.\nSet 'output_path', too."
+            )
         one_of("dataset", dataset_id, dataset_name)
         self.dataset_id = dataset_id
         self.dataset_name = dataset_name
@@ -289,8 +296,8 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
         self.parameters = parameters
         self.output_path = output_path
         self.output_format = output_format
-        self.max_xcom_rows = max_xcom_rows
-        self.allow_partial = allow_partial
+        self.max_xcom_rows = whole_number("max_xcom_rows", max_xcom_rows, least=0)
+        self.allow_partial = yes_or_no("allow_partial", allow_partial)
 
     def resolve_template_files(self) -> None:
         """Read the ``.sql`` file that ``query`` names; no other argument names one."""

@@ -11,6 +11,7 @@ from airflow_provider_nenoa.operators.openanalyst_base import (
     id_of,
     id_to_check,
 )
+from airflow_provider_nenoa.triggers import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +113,7 @@ class OpenAnalystExportOperator(OpenAnalystRunOperator):
         self.output_path = output_path
         self.export_format = export_format
         self.date_range = date_range
-        self.max_file_size = max_file_size
+        self.max_file_size = whole_number("max_file_size", max_file_size)
 
     def check(self) -> None:
         """Look at the arguments before anything is sent."""

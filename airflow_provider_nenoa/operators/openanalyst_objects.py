@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_nenoa.operators.base import one_of
 from airflow_provider_nenoa.operators.openanalyst_base import CONN_ID, id_of
+from airflow_provider_nenoa.triggers import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,10 +46,8 @@ class _ListOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         for name, value in (("page_size", page_size), ("limit", limit)):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                from airflow_provider_nenoa.exceptions import InvalidArgument
-
-                raise InvalidArgument(f"'{name}' must be a whole number of at least 1, not {value!r}.")
+            if value is not None:
+                whole_number(name, value)
         self.page_size = page_size
         self.limit = limit
         self.output_path = output_path

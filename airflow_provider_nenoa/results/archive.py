@@ -169,14 +169,14 @@ class Archive:
     def _check(self, members: list[zipfile.ZipInfo], max_files: int, max_size: int) -> None:
         if len(members) > max_files:
             raise self.refused(
-                f"has {len(members):,} files, more than max_files = {max_files:,}. Raise 'max_files' if that many are "
-                "expected"
+                f"has {len(members):,} files, more than max_files = {max_files:,}",
+                "Raise 'max_files' if that many are expected. ",
             )
         total = sum(member.file_size for member in members)
         if total > max_size:
             raise self.refused(
-                f"has files of {total:,} bytes in all, more than max_file_size = {max_size:,}. Raise 'max_file_size' "
-                "if that much is expected"
+                f"has files of {total:,} bytes in all, more than max_file_size = {max_size:,}",
+                "Raise 'max_file_size' if that much is expected. ",
             )
         if total > HARMLESS and total > MAX_RATIO * self._spool.size:
             raise self.refused(
@@ -226,9 +226,9 @@ class Archive:
     def _damaged(self, how: str) -> DownloadFailed:
         return DownloadFailed(f"The archive {self.name} is damaged ({how}).\n{_KEEP}")
 
-    def refused(self, why: str) -> ResultRefused:
+    def refused(self, why: str, advice: str = "") -> ResultRefused:
         """Return the error that says why the archive is not unpacked."""
-        return ResultRefused(f"The archive {self.name} {why}. It was not unpacked.\n{_KEEP}")
+        return ResultRefused(f"The archive {self.name} {why}. It was not unpacked.\n{advice}{_KEEP}")
 
 
 class _Bounded:
@@ -246,8 +246,8 @@ class _Bounded:
         """Read so many bytes."""
         if size > max(self._most, 2 * _CHUNK):
             raise self._archive.refused(
-                f"has a directory of {size:,} bytes, for far more than 'max_files' members or very long names. Raise "
-                "'max_files' if that many are expected"
+                f"has a directory of {size:,} bytes, for far more than 'max_files' members or very long names",
+                "Raise 'max_files' if that many are expected. ",
             )
         data: bytes = self._file.read(size)
         return data

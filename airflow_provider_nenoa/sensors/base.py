@@ -22,7 +22,7 @@ from airflow_provider_nenoa.exceptions import (
     SensorTimeout,
     TaskDeferralTimeout,
 )
-from airflow_provider_nenoa.triggers import GRACE, default_deferrable, error_of, positive_seconds
+from airflow_provider_nenoa.triggers import GRACE, default_deferrable, error_of, positive_seconds, yes_or_no
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +93,14 @@ class RunSensor(BaseSensorOperator):
         )
         for name in ("poke_interval", "timeout"):
             positive_seconds(name, getattr(self, name))
+        switches = {
+            "soft_fail": soft_fail,
+            "never_fail": never_fail,
+            "start_from_trigger": start_from_trigger,
+            "end_from_trigger": end_from_trigger,
+        }
+        for name, value in switches.items():
+            yes_or_no(name, value)
         by_triggerer = start_from_trigger or end_from_trigger
         if by_triggerer and deferrable is False:
             name = "start_from_trigger" if start_from_trigger else "end_from_trigger"
@@ -101,7 +109,9 @@ class RunSensor(BaseSensorOperator):
             raise InvalidArgument("'end_from_trigger' is for a sensor without 'outlets': a worker makes their events.")
         self.start_from_trigger = start_from_trigger
         self.end_from_trigger = end_from_trigger
-        self.deferrable = by_triggerer or (default_deferrable() if deferrable is None else deferrable)
+        self.deferrable = by_triggerer or (
+            default_deferrable() if deferrable is None else yes_or_no("deferrable", deferrable)
+        )
         if poll_interval is None:
             poll_interval = self.poke_interval
         self.poll_interval = positive_seconds("poll_interval", poll_interval)
@@ -291,9 +301,19 @@ class RunSensor(BaseSensorOperator):
         if word and status_of(word) is None:
             last += ", which is no word we know"
         return (
-            f"{self._the_run()} did not end within the sensor's {limit} of {seconds:.0f} s; {last}. The run goes "
-            f"on. Raise '{limit}' if such runs take longer."
+            f"{self._the_run()} did not end within the sensor's {limit} of {seconds:.0f} s; {last}.\nThe run goes on. "
+            f"{'' if word else self._silence()}Raise '{limit}' if such runs take longer."
         )
+
+    def _silence(self) -> str:
+        from airflow_provider_nenoa.exceptions import NenoaError
+        from airflow_provider_nenoa.waiting import asking
+
+        try:
+            hook = self._hook()
+            return f"{asking.see_whether_webhooks_arrive(hook)} " if hook.may_be_told else ""
+        except NenoaError:  # the connection cannot be read by now
+            return ""
 
     def _log_status(self, word: str) -> None:
         from airflow_provider_nenoa.runs import status_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_nenoa.sensors.base import POKE_INTERVAL, RunSensor
+from airflow_provider_nenoa.triggers import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,7 +142,7 @@ class OpenAnalystQuerySensor(RunSensor):
             **kwargs,
         )
         self.query_id = query_id
-        self.max_xcom_rows = max_xcom_rows
+        self.max_xcom_rows = whole_number("max_xcom_rows", max_xcom_rows, least=0)
         self.openanalyst_conn_id = openanalyst_conn_id
         self._start_in_triggerer()
 

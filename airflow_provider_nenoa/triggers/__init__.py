@@ -47,3 +47,29 @@ def positive_seconds(name: str, value: float | timedelta) -> float:
             "or timedelta(hours=1)."
         )
     return float(seconds)
+
+
+def whole_number(name: str, value: int, least: int = 1) -> int:
+    """
+    Return a number of things.
+
+    :raises InvalidArgument: It is no whole number, or less than ``least``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        from airflow_provider_nenoa.exceptions import InvalidArgument
+
+        raise InvalidArgument(f"'{name}' must be a whole number of at least {least}, not {value!r}.")
+    return value
+
+
+def yes_or_no(name: str, value: bool) -> bool:
+    """
+    Return a switch.
+
+    :raises InvalidArgument: It is neither True nor False. A text would count as True, whatever it says.
+    """
+    if not isinstance(value, bool):
+        from airflow_provider_nenoa.exceptions import InvalidArgument
+
+        raise InvalidArgument(f"'{name}' must be True or False, not {value!r}.")
+    return value

@@ -69,7 +69,13 @@ def run_logs_arguments(message_id: str, deployment_id: str | None) -> dict[str, 
     return {"messageId": message_id, **list_workflows_arguments(deployment_id)}
 
 
-def read_answer(tool: str, text: str, structured: dict[str, Any] | None, is_error: bool) -> dict[str, Any]:
+def read_answer(
+    tool: str,
+    text: str,
+    structured: dict[str, Any] | None,
+    is_error: bool,
+    connection: str = "the connection",
+) -> dict[str, Any]:
     """
     Read the object that a tool answered with.
 
@@ -78,6 +84,7 @@ def read_answer(tool: str, text: str, structured: dict[str, Any] | None, is_erro
     :param structured: The answer's ``structuredContent``.
     :param is_error: Whether the tool said that it failed; an object with ``success: false`` says the same. (``success:
         true`` says that the call worked, and nothing of the run.)
+    :param connection: The Airflow connection, in words.
     :raises NotFound: The tool knows no such run or workflow.
     :raises AuthenticationError: It does not accept the key.
     :raises ServerError: It failed otherwise.
@@ -85,7 +92,7 @@ def read_answer(tool: str, text: str, structured: dict[str, Any] | None, is_erro
     """
     answer = _object(structured) or _object(text)
     if is_error or (answer is not None and answer.get("success") is False):
-        raise _failure(tool, answer, text)
+        raise _failure(tool, answer, text, connection)
     if answer is None:
         raise InvalidReply(f"NenAI's MCP tool {tool} answered with something that is no JSON object: {text[:QUOTED]!r}")
     return answer
@@ -216,7 +223,7 @@ def some(names: Iterable[str]) -> str:
     return ", ".join(every[:CANDIDATES]) + more
 
 
-def read_logs(text: str, structured: dict[str, Any] | None, is_error: bool) -> str:
+def read_logs(text: str, structured: dict[str, Any] | None, is_error: bool, connection: str = "the connection") -> str:
     """
     Read what ``nen_get_run_logs`` answered: the log's text, alone or in an object.
 
@@ -224,7 +231,7 @@ def read_logs(text: str, structured: dict[str, Any] | None, is_error: bool) -> s
     """
     answer = _object(structured) or _object(text)
     if is_error or (answer is not None and answer.get("success") is False):
-        raise _failure(RUN_LOGS, answer, text)
+        raise _failure(RUN_LOGS, answer, text, connection)
     for field in ("logs", "log", "text", "content", "lines", "entries"):
         value = answer.get(field) if answer is not None else None
         if isinstance(value, str):
@@ -294,14 +301,16 @@ def _unwrapped(value: Any) -> Iterator[Any]:
         value = value["result"]
 
 
-def _failure(tool: str, answer: dict[str, Any] | None, text: str) -> NenoaError:
+def _failure(tool: str, answer: dict[str, Any] | None, text: str, connection: str) -> NenoaError:
     said = answer and next((answer[name] for name in ("error", "message", "detail") if answer.get(name)), None)
     if isinstance(said, dict):
         said = said.get("message") or said
     words = str(said or text or "it gave no reason")[:QUOTED]
     message = f"NenAI's MCP tool {tool} failed: {words}"
     if _UNKNOWN.search(words):
-        return NotFound(f"{message}.\nCheck the id, and that it belongs to the workspace of the connection's API key.")
+        return NotFound(
+            f"{message}.\nCheck the id, and that it belongs to the workspace of the API key in {connection}."
+        )
     if _REFUSED.search(words):
-        return AuthenticationError(f"{message}.\nCheck the API key: it is the password of the Airflow connection.")
+        return AuthenticationError(f"{message}.\nCheck the API key: it is the password of {connection}.")
     return ServerError(message)

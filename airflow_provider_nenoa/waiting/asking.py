@@ -92,6 +92,14 @@ def callback_url(hook: VendorHook, ref: str, kind: str | None = None) -> str:
     return url
 
 
+def see_whether_webhooks_arrive(hook: VendorHook) -> str:
+    """Say what to do where a webhook was to tell of a run, and nothing was heard."""
+    return (
+        f"See whether webhooks arrive: `python -m airflow_provider_nenoa.webhooks.selftest {hook.conn_id}` tries the "
+        "way, and Browse > Nenoa shows which were refused, and why."
+    )
+
+
 def how_noticed(hook: VendorHook, kind: Kind, *, told: bool, poll_interval: float, deadline: float) -> str:
     """
     Say in a log how the end of a run will be noticed, on which connection, and until when it is waited for.

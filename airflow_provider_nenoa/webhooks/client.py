@@ -194,7 +194,7 @@ class ReceiverClient:
             )
         except (requests.RequestException, HTTPError, OSError) as error:  # a setting can fail in forms of its own
             raise _NoAnswer(
-                f"No answer from the webhook receiver at {self.base_url}: {reason_of(error)}. Check that the API "
+                f"No answer from the webhook receiver at {self.base_url}: {reason_of(error)}.\nCheck that the API "
                 f"server runs and that this machine can reach it there. {_WHERE}"
             ) from None
         if response.status_code == 401:

@@ -111,7 +111,8 @@ def fields(conn_type: str) -> list[tuple[str, str, str, str]]:
     rows = []
     for name in ("password", "host", "port", "schema", "login"):
         if name not in behaviour["hidden-fields"]:
-            example = f"for example ``{placeholders[name]}``" if name in placeholders and name != "port" else ""
+            said = "default" if name == "host" else "for example"  # the form shows the default where none is given
+            example = f"{said} ``{placeholders[name]}``" if name in placeholders and name != "port" else ""
             text = placeholders["port"] + "." if name == "port" else ""
             rows.append((name, labels.get(name, name.capitalize()), example, text))
     for name, field in entry["conn-fields"].items():
@@ -225,6 +226,12 @@ class Plans(_FromCode):
         return self.parsed(table(("plan", "requests a minute", "requests a day"), rows, "34 33 33"), "plans")
 
 
+def load(name: str) -> None:
+    """Import a module, with what it exports from others when it is asked for: autodoc sees only what is there."""
+    module = import_module(name)
+    vars(module).update({each: getattr(module, each) for each in getattr(module, "__all__", ())})
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
     # Before autodoc does it, which pretends to be a type checker meanwhile: pydantic cannot bear that.
@@ -232,7 +239,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         place = import_module(f"airflow_provider_nenoa.{room}")
         for module in walk_packages(getattr(place, "__path__", ()), f"{place.__name__}."):
             if not module.name.endswith("__main__"):
-                import_module(module.name)
+                load(module.name)
     app.add_directive("parameters", Parameters)
     app.add_directive("connection-fields", ConnectionFields)
     app.add_directive("configuration", Configuration)

@@ -180,7 +180,7 @@ def test_the_server_is_tried_before_anything_is_spent(
     vendor: FakeNenAI, connect: Callable[..., None], deferrable: bool
 ) -> None:
     connect(vendor, mcp_url=vendor.url + "/elsewhere")
-    with pytest.raises(InvalidConnection, match="no MCP server at the connection's 'mcp_url'"):
+    with pytest.raises(InvalidConnection, match="no MCP server at the 'mcp_url' of connection 'nen'"):
         task_of(deferrable=deferrable).attempt()
     assert vendor.starts == []
 
@@ -454,7 +454,7 @@ def test_a_sensor(vendor: FakeNenAI, mode: dict[str, Any], status: str, caplog: 
 
 
 def test_a_run_that_nenai_does_not_know(vendor: FakeNenAI) -> None:
-    with pytest.raises(NotFound, match="nen_status failed: Run not found"):
+    with pytest.raises(NotFound, match=r"nen_status failed: Run not found[^\n]*\nCheck the id, .* in connection 'nen'"):
         NenAIHook("nen").get_run("nobody")
 
 

@@ -129,7 +129,7 @@ def test_host_port_and_schema(connect: Connect, host: str | None, port: Any, sch
 def test_host_port_and_schema_that_do_not_fit(
     connect: Connect, host: str | None, port: Any, schema: str | None, message: str
 ) -> None:
-    with pytest.raises(InvalidConnection, match=f"^Connection 'my_openanalyst': The connection.*{message}") as e:
+    with pytest.raises(InvalidConnection, match=f"^Connection 'my_openanalyst': it.*{message}") as e:
         _ = OpenAnalystHook(connect("openanalyst", host, port=port, schema=schema)).settings
     assert "pw" not in str(e.value)
 
@@ -218,6 +218,16 @@ def test_extra_fields_that_are_no_object(monkeypatch: pytest.MonkeyPatch, conn_t
     monkeypatch.setattr(VendorHook, "get_connection", lambda self, conn_id: connection)
     with pytest.raises(InvalidConnection, match=r"^Connection 'c': the extra field is not a JSON object"):
         _ = HOOKS[conn_type]("c").settings
+
+
+def test_a_misspelled_extra_field_is_told(connect: Connect, logged: Logged) -> None:
+    extra = {"webhok_secret": "s3cret", "Plan": "pro", "plan": "free", "team": "sales", "timeout": 5}
+    _ = OpenAnalystHook(connect("openanalyst", extra=extra)).settings
+    told = [line for line in logged.text.splitlines() if "is not used" in line]
+    assert len(told) == 2
+    for wrong, right in (("webhok_secret", "webhook_secret"), ("Plan", "plan")):
+        assert f"has an extra field '{wrong}', which is not used: is '{right}' meant?" in logged.text
+    assert "s3cret" not in logged.text
 
 
 @pytest.mark.parametrize("conn_type", HOOKS)

@@ -197,6 +197,18 @@ def test_yaml(page: Path, line: int, text: str) -> None:
     assert yaml.safe_load(text)
 
 
+def test_each_gauge_is_mapped_where_there_are_no_tags() -> None:
+    table = (ROOT / "docs" / "metrics.md").read_text()
+    gauges = re.findall(r"^\| `(nenoa\S+)` \| gauge", table, re.MULTILINE)
+    assert len(gauges) > 2
+    (mappings,) = [yaml.safe_load(text)["mappings"] for _, _, text in BLOCKS["yaml"] if text.startswith("mappings:")]
+    by_match = {mapping["match"]: mapping for mapping in mappings}
+    for gauge in gauges:
+        assert by_match.pop(f"airflow.{gauge}.*")["name"] == f"airflow.{gauge}".replace(".", "_")
+        assert by_match.pop(f"airflow.{gauge}")["action"] == "drop"
+    assert by_match == {}
+
+
 def test_the_alerts_are_about_metrics_that_there_are() -> None:
     table = (ROOT / "docs" / "metrics.md").read_text()
     listed = set(re.findall(r"^\| `nenoa\.([\w.]+)` \|", table, re.MULTILINE))
@@ -341,6 +353,16 @@ class TestReference:
             names = {name for name, *_ in extension.fields(entry["connection-type"])}
             assert names >= {"password", "host", *entry["conn-fields"]}
             assert not names & set(entry["ui-field-behaviour"]["hidden-fields"])
+
+    def test_what_a_module_exports_from_others_is_seen_by_autodoc(
+        self, extension: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lazy = ModuleType("lazy")
+        lazy.__all__ = ["Later"]  # type: ignore[attr-defined]
+        lazy.__getattr__ = {"Later": int}.__getitem__  # type: ignore[method-assign]
+        monkeypatch.setitem(sys.modules, "lazy", lazy)
+        extension.load("lazy")
+        assert "Later" in dir(lazy)
 
     def test_each_module_is_in_the_api_reference(self) -> None:
         text = "".join(page.read_text() for page in (ROOT / "docs").glob("api-*.md"))

@@ -431,7 +431,10 @@ def test_error_bodies(
     code, words, request_id = expected
     said, advice, where = str(caught.value).split("\n")
     assert said == f"Vendor answered 404 to GET /v1/x: {words}."
-    assert advice == "Check the id in /v1/x, and that it belongs to the workspace of the API key in connection 'mine'."
+    assert advice == (
+        "Check the id in /v1/x, and that it belongs to the workspace of the API key in connection 'mine'. If it does, "
+        "check that the host of connection 'mine' is the API's base URL."
+    )
     problem = code if code and "://" in code else None
     assert (
         where == f"({', '.join(part for part in (request_id and f'request id {request_id}', problem, BASE) if part)})"
@@ -733,7 +736,8 @@ def test_a_404_names_the_id_that_was_sent(web: responses.RequestsMock, api: Http
         api.start("/x", {"agent_id": "a-1", "task": "t", "context": {"other_id": "no"}})
     assert str(caught.value).split("\n") == [
         "Vendor answered 404 to POST /v1/x: NOT_FOUND: No agent.",
-        "Check agent_id 'a-1', and that it belongs to the workspace of the API key in connection 'mine'.",
+        "Check agent_id 'a-1', and that it belongs to the workspace of the API key in connection 'mine'. If it does, "
+        "check that the host of connection 'mine' is the API's base URL.",
         f"({BASE})",
     ]
 

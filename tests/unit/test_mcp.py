@@ -97,13 +97,13 @@ def test_a_session_that_will_not_come_is_not_asked_for_for_ever(vendor: FakeNenA
     ours = open_client(vendor)
     vendor.known_sessions.clear()
     vendor.forgetful = True
-    with pytest.raises(InvalidConnection, match="no MCP server at the connection's 'mcp_url'"):
+    with pytest.raises(InvalidConnection, match="no MCP server at the 'mcp_url' of the connection"):
         ours.call("nen_status", {"messageId": "x"})
     assert len(vendor.headers) < 10
 
 
 def test_a_wrong_address_is_said_to_be_one(vendor: FakeNenAI) -> None:
-    with pytest.raises(InvalidConnection, match=r"no MCP server at the connection's 'mcp_url', .*/elsewhere.*404"):
+    with pytest.raises(InvalidConnection, match=r"at the 'mcp_url' of the connection: .*/elsewhere answered 404"):
         client(vendor, url=vendor.url + "/elsewhere").call("nen_status", {})
 
 
@@ -191,8 +191,11 @@ def test_trouble_is_waited_out(vendor: FakeNenAI) -> None:
 def test_nobody_answers() -> None:
     with FakeNenAI() as vendor:
         url = vendor.mcp_url
-    with pytest.raises(ConnectionFailed):
-        client(vendor, url=url).call("nen_status", {})
+    with pytest.raises(ConnectionFailed) as caught:
+        client(vendor, url=url, conn_id="mine", field="'mcp_url'").call("nen_status", {})
+    said, advice, _ = str(caught.value).split("\n")
+    assert said.startswith("No answer from NenAI's MCP server to POST /mcp/v1: ")
+    assert advice == "Check the 'mcp_url' of connection 'mine', and whether this machine can reach it."
 
 
 def test_each_response_is_seen_for_its_rate_limit(vendor: FakeNenAI) -> None:

@@ -31,6 +31,8 @@ from airflow_provider_nenoa.exceptions import (
 )
 from airflow_provider_nenoa.hooks.base import VendorHook
 from airflow_provider_nenoa.operators.base import RunOperator, positive_seconds
+from airflow_provider_nenoa.operators.giving_up import timed_out
+from airflow_provider_nenoa.operators.memory import Note
 from airflow_provider_nenoa.operators.nenai import NenAIRunWorkflowOperator
 from airflow_provider_nenoa.operators.openanalyst import (
     OpenAnalystExecuteQueryOperator,
@@ -661,6 +663,17 @@ def test_a_time_out_says_whether_it_knows_the_word(
     said = str(caught.value)
     assert ("which is no word we know" in said) == (not known)
     assert (f"its last known status is '{word}'" if word else "nothing was heard of its status") in said
+    assert "webhooks arrive" not in said, "none was to come"
+
+
+@pytest.mark.parametrize("word", ["running", ""])
+def test_where_a_webhook_was_to_come_and_nothing_was_heard_it_says_where_to_look(
+    emulator: Emulator, openanalyst: str, word: str
+) -> None:
+    note = Note(started_at=0.0, ref="r", told=True, run_id="run-1")
+    advice = str(timed_out(note, agent(), word)).splitlines()[1]
+    assert ("webhooks.selftest" in advice and f" {openanalyst}`" in advice) == (not word)
+    assert "Raise 'timeout'" in advice
 
 
 @pytest.mark.parametrize("value", ["1h", "3600", None])

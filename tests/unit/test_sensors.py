@@ -201,6 +201,15 @@ def test_a_timeout_says_what_is_true_and_is_not_retried(wait: Wait, mode: dict[s
     assert isinstance(caught.value, AirflowSensorTimeout), "Airflow does not retry it, as with every sensor"
 
 
+@pytest.mark.parametrize("secret", ["s3cret", None])
+def test_a_timeout_without_a_word_says_where_to_look(connect: Callable[..., str], secret: str | None) -> None:
+    conn_id = connect("nenai", extra={"webhook_secret": secret, "run_status_path": "/runs/{message_id}"})
+    sensor = NenAIWorkflowRunSensor(task_id="t", message_id="m", nenai_conn_id=conn_id)
+    advice = str(sensor._timed_out("")).splitlines()[1]
+    assert (f"webhooks.selftest {conn_id}`" in advice) == bool(secret)
+    assert "Raise 'timeout'" in advice
+
+
 @pytest.mark.parametrize("mode", [{}, {"deferrable": True}], ids=["poke", "deferrable"])
 def test_an_unknown_word_is_told_once_and_named_by_the_timeout(
     emulator: Emulator, mode: dict[str, Any], logged: Logged
@@ -262,7 +271,7 @@ def test_execution_timeout_bounds_a_deferrable_sensor(options: dict[str, Any], e
     # Two seconds less than Airflow's own limit, and one at least.
     task = wait.task(wait.start(), deferrable=True, timeout=1000, execution_timeout=timedelta(seconds=2), **options)
     began = time.monotonic()
-    with pytest.raises(expected, match=r"sensor's execution_timeout of 2 s.*Raise 'execution_timeout'") as caught:
+    with pytest.raises(expected, match=r"sensor's execution_timeout of 2 s.*\n.*Raise 'execution_timeout'") as caught:
         task.attempt()
     assert 0.9 < time.monotonic() - began < 60
     assert not isinstance(caught.value, AirflowSensorTimeout), "as with Airflow's own, its retries apply"

@@ -109,7 +109,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(secure: WireServer, ca
 def test_how_it_is_refused(secure: WireServer) -> None:
     with pytest.raises(CertificateRefused):
         ask(f"https://localhost:{secure.port}")
-    with pytest.raises(ReceiverUnavailable, match=r"TLS certificate is not accepted: self-signed certificate\. "):
+    with pytest.raises(ReceiverUnavailable, match=r"TLS certificate is not accepted: self-signed certificate\.\n"):
         ask_receiver(f"https://localhost:{secure.port}")
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
+from airflow_provider_nenoa.exceptions import InvalidArgument
 from airflow_provider_nenoa.operators.base import RunOperator
-from airflow_provider_nenoa.operators.nenai import NenAIRunWorkflowOperator
+from airflow_provider_nenoa.operators.nenai import NenAIDownloadResultsOperator, NenAIRunWorkflowOperator
 from airflow_provider_nenoa.operators.openanalyst import (
     OpenAnalystExecuteQueryOperator,
     OpenAnalystExportOperator,
+    OpenAnalystListDatasetsOperator,
     OpenAnalystRunAgentOperator,
 )
 from airflow_provider_nenoa.sensors.base import RunSensor
@@ -38,6 +40,13 @@ SENSORS: list[tuple[type, dict[str, Any]]] = [
 ]
 BASES = {RunOperator: OPERATORS, RunSensor: SENSORS}
 ALL = [(base, *each) for base, several in BASES.items() for each in several]
+WRONG: dict[str, list[Any]] = {
+    "bool": ["no", "", 0, None],
+    "bool | None": ["no", "", 0],
+    "int": ["5", 1.5, True, -1],
+    "int | None": ["5", 1.5, True, 0],
+}
+"""By annotation, what Python would take without a word."""
 OTHER = {
     "deferrable": True,
     "wait_for_completion": False,
@@ -68,6 +77,31 @@ def test_what_all_share_is_spelled_out_with_the_same_defaults(base: type, made: 
         name: each.default for name, each in shared.items()
     }
     assert all(f":param {name}:" in (made.__doc__ or "") for name in arguments(made)), "and documented"
+
+
+MORE: list[tuple[type, dict[str, Any]]] = [
+    (NenAIDownloadResultsOperator, {"message_id": "m", "output_path": "s3://files/"}),
+    (OpenAnalystListDatasetsOperator, {}),
+]
+TYPED = [
+    pytest.param(made, needs, name, parameter.annotation, id=f"{made.__name__}-{name}")
+    for made, needs in [*OPERATORS, *SENSORS, *MORE]
+    for name, parameter in arguments(made).items()
+    if parameter.annotation in WRONG
+]
+
+
+def test_there_are_arguments_of_these_types() -> None:
+    assert len(TYPED) > 40
+
+
+@pytest.mark.parametrize(("made", "needs", "name", "annotation"), TYPED)
+def test_a_switch_is_no_word_and_a_number_no_text(
+    made: type, needs: dict[str, Any], name: str, annotation: str
+) -> None:
+    for wrong in WRONG[annotation]:
+        with pytest.raises(InvalidArgument, match=f"^'{name}' must be .*, not {wrong!r}"):
+            made(task_id="t", **needs, **{name: wrong})
 
 
 @pytest.mark.parametrize(("base", "made", "needs"), ALL, ids=lambda each: getattr(each, "__name__", ""))
