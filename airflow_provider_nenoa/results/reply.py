@@ -149,7 +149,7 @@ def _room() -> Iterator[None]:
     except OSError as error:
         raise NenoaError(
             f"OpenAnalyst's answer came, but cannot be kept on this machine's disk, in {tempfile.gettempdir()}: "
-            f"{error.strerror or error}. Nothing was stored. Make room there, or name another directory in TMPDIR."
+            f"{error.strerror or error}. Nothing was stored.\nMake room there, or name another directory in TMPDIR."
         ) from error
 
 
