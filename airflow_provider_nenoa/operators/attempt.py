@@ -163,9 +163,10 @@ class Attempt:
         self._count_start("started")
         if run.run_id:  # a query that ends at once may have none
             note = replace(note, run_id=run.run_id)
+            # First: should the note not be written, whoever looks for the run finds its id here.
+            self.log.info("Started %s.", self.operator.the_run(run.run_id))
             self.memory.write(note)
             self._push_id(note)
-            self.log.info("Started %s.", self.operator.the_run(run.run_id))
         if run.status.is_end and (self.operator.wait_for_completion or not run.run_id):
             return self._conclude(note, run)
         return self._go_on(note)

@@ -530,6 +530,19 @@ def test_a_note_whose_writing_failed_is_of_no_start(
     assert "did not see the reply" not in logged.text
 
 
+def test_the_id_is_in_the_log_though_it_cannot_be_noted(emulator: Emulator, openanalyst: str, logged: Logged) -> None:
+    class Store(StateStore):
+        def set(self, key: str, value: Any) -> None:
+            if value["run_id"]:
+                raise RuntimeError("the API server does not answer")
+            super().set(key, value)
+
+    with pytest.raises(RuntimeError, match="the API server does not answer"):
+        Task(lambda: agent(), Store()).attempt()
+    (run,) = emulator.control.runs()
+    assert f"Started OpenAnalyst agent run {run['id']}." in logged.text
+
+
 def test_a_run_on_another_connection_is_not_gone_on_with(
     emulator: Emulator, openanalyst: str, connect: Callable[..., str], logged: Logged
 ) -> None:
