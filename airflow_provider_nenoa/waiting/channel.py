@@ -173,8 +173,10 @@ class Channel:
     async def close(self) -> None:
         """End the sources. Requests that are under way in threads end by themselves."""
         self._task.cancel()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await asyncio.gather(self._task, return_exceptions=True)  # their last words need a thread
+        finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     def tell(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_nenoa.exceptions import NenoaError
@@ -48,32 +49,45 @@ class WaitReport:
 
     async def run(self, client: ReceiverClient) -> None:
         """Tell, until cancelled. It is for people to look at: that it fails is nobody's trouble."""
-        while True:
-            await asyncio.sleep(INTERVAL)
-            try:
-                await self.tell(client)
-            except NenoaError as error:
-                log.debug("Connection %s: %s", self._channel.conn_id, error)
+        try:
+            while True:
+                await asyncio.sleep(INTERVAL)
+                with self._tried():
+                    await self.tell(client)
+        finally:
+            if not self._channel.watched:  # with its last wait a channel ends, and looks no more
+                with self._tried():
+                    await self._tell_over(client)
+
+    @contextmanager
+    def _tried(self) -> Iterator[None]:
+        try:
+            yield
+        except NenoaError as error:
+            log.debug("Connection %s: %s", self._channel.conn_id, error)
 
     async def tell(self, client: ReceiverClient) -> None:
         """Tell what is new, what goes on for long, and what is over; ask nothing where there is nothing to tell."""
         now = time.monotonic()
         watched, never = self._channel.watched, (now - AGAIN, "")
         due = [each for key, each in watched.items() if now - self._told.get(key, never)[0] >= AGAIN]
-        over = [key for key in self._told if key not in watched]
         for start in range(0, len(due), BATCH):
             batch = {each.key: wait_of(each) for each in due[start : start + BATCH]}
             await self._channel.in_thread(client.tell_waiting, list(batch.values()), [])
             self._told.update((key, (now, wait.name)) for key, wait in batch.items())
+        await self._tell_over(client)
+        spent = [] if self._budget is None else [Spent(*each) for each in self._budget.spent()]
+        if spent != self._told_spent:
+            await self._channel.in_thread(client.tell_waiting, [], [], spent)
+            self._told_spent = spent
+
+    async def _tell_over(self, client: ReceiverClient) -> None:
+        over = [key for key in self._told if key not in self._channel.watched]
         for start in range(0, len(over), BATCH):
             keys = over[start : start + BATCH]
             await self._channel.in_thread(client.tell_waiting, [], [self._told[key][1] for key in keys])
             for key in keys:
                 del self._told[key]
-        spent = [] if self._budget is None else [Spent(*each) for each in self._budget.spent()]
-        if spent != self._told_spent:
-            await self._channel.in_thread(client.tell_waiting, [], [], spent)
-            self._told_spent = spent
 
 
 class OneWait:

@@ -12,10 +12,14 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import create_engine, select
 
 from airflow_provider_nenoa.runs import RunStatus, status_of
+from airflow_provider_nenoa.waiting import report
 from airflow_provider_nenoa.waiting.hub import Hub
 from airflow_provider_nenoa.waiting.kinds import Ended, RunKey
+from airflow_provider_nenoa.webhooks.tables import waits
+from tests.support.airflow_api import wait_until
 from tests.support.receiver import SENDERS, ReceiverThread, deliver, open_store
 
 CONN_ID = "nen"
@@ -89,3 +93,35 @@ def test_any_schedule_of_deliveries_and_waiters(
             assert (await wait(0, number, by_ref=False)).word == word
 
     asyncio.run(main())
+
+
+def test_the_last_wait_of_a_connection_is_told_to_be_over(
+    receivers: list[str], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the page would show for a quarter of an hour that somebody waits for a run that has ended."""
+    monkeypatch.setattr(report, "INTERVAL", 0.05)
+    task = {"dag_id": "d", "dag_run_id": "r", "task_id": "t", "map_index": -1}
+    engine = create_engine(database_url)
+
+    def shown() -> list[str]:
+        with engine.connect() as connection:
+            return [row.run_id for row in connection.execute(select(waits.c.run_id))]
+
+    async def until(number: int) -> None:
+        await asyncio.to_thread(wait_until, lambda: len(shown()) == number, 60, lambda: f"{shown()} are shown")
+
+    assert deliver(receivers[0], CONN_ID, "run-1", "processing") == 200  # the tables are there now
+
+    async def main() -> None:
+        key = RunKey(CONN_ID, "workflow", "run-1", None)
+        now = time.time()
+        waiting = asyncio.create_task(
+            Hub().wait(key, deadline=now + 90, poll_interval=15, started_at=now, told=True, task=task)
+        )
+        await until(1)
+        assert await asyncio.to_thread(deliver, receivers[0], CONN_ID, "run-1", "success") == 200
+        assert (await waiting).word == "success"
+        await until(0)
+
+    asyncio.run(main())
+    engine.dispose()
