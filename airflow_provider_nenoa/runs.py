@@ -90,7 +90,22 @@ class Run:
     @property
     def error(self) -> str | None:
         """The vendor's words about a failure, or None if it gave none."""
-        error = self.payload.get("error") or self.payload.get("message")
-        if isinstance(error, dict):
-            error = ": ".join(str(error[key]) for key in ("code", "message") if error.get(key)) or str(error)
-        return str(error) if error else None
+        parts = [self.payload, *(self.payload.get(name) for name in _AROUND)]
+        for names in (_ERRORS, _MESSAGES):
+            for part in parts:
+                values = [part.get(name) for name in names] if isinstance(part, dict) else []
+                if value := next(filter(None, values), None):
+                    return _words(value)
+        return None
+
+
+_AROUND = ("data", "run", "session", "result", "errorData", "error_data")
+"""Where a payload may tell why its run failed, if not at its top."""
+_ERRORS = ("error", "errors", "error_message", "errorMessage")
+_MESSAGES = ("message", "detail", "reason")
+
+
+def _words(error: Any) -> str:
+    if isinstance(error, dict):
+        return ": ".join(str(error[key]) for key in ("code", "message") if error.get(key)) or str(error)
+    return "; ".join(map(_words, error)) if isinstance(error, list) else str(error)

@@ -23,11 +23,12 @@ class Vendor(Protocol):
     SIGNATURE: Scheme
     RUN_KINDS: tuple[str, ...]
 
-    def read_webhook(self, payload: Any) -> Message:
+    def read_webhook(self, payload: Any, kind: str | None = None) -> Message:
         """
         Read a webhook's body, whatever JSON it is.
 
         :param payload: The JSON value.
+        :param kind: The kind of run that the called URL names, if it does.
         """
 
 

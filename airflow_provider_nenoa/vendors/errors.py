@@ -29,7 +29,7 @@ def read_error(body: Any) -> ErrorWords | None:
     ``{"errors": [...]}``, and the problem details of RFC 9457 (``type``, ``title``, ``detail``).
 
     :param body: The JSON value.
-    :return: What it says; None if it has none of these.
+    :return: What it says; None if it has none of these, but something else.
     """
     if not isinstance(body, dict):
         return None
@@ -40,7 +40,8 @@ def read_error(body: Any) -> ErrorWords | None:
     parts += [body.get("errors"), inner.get("errors") if inner is not body else None]
     said = dict.fromkeys(text for part in parts if (text := _text(part)))  # a framework may say it twice
     request_id = body.get("request_id") or inner.get("request_id") or body.get("requestId")
-    return ErrorWords(_text(code), ": ".join(said) or None, _text(request_id))
+    words = ErrorWords(_text(code), ": ".join(said) or None, _text(request_id))
+    return words if words.code or words.message or not any(_text(each) for each in body.values()) else None
 
 
 def _problem_type(body: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidReply, Sta
 from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.vendors import payloads
 from airflow_provider_nenoa.vendors.arguments import json_object, path_segment, required, text_object, with_extra
-from airflow_provider_nenoa.vendors.messages import Message, id_in, text_in
+from airflow_provider_nenoa.vendors.messages import Message, id_in, parts_of, text_in
 from airflow_provider_nenoa.vendors.presigned import is_presigned
 from airflow_provider_nenoa.vendors.signatures import Scheme
 
@@ -28,6 +28,11 @@ HOW_TO_SIGN = (
 )
 ARCHIVE_KEY = "assets"
 RESULT_KEY = "result"
+_ENVELOPES = ("data", "run")
+"""Where a webhook may tell of its run, if not at its top: no page shows this."""
+_IDS = ("message_id", "messageId")
+_ENDS = {"true": "success", "1": "success", "false": "failed", "0": "failed"}
+"""The status that form 2's ``success`` stands for."""
 RUN_KINDS: tuple[str, ...] = ("workflow",)
 """The kinds of runs that a webhook may be about."""
 ID_PLACEHOLDER = "{message_id}"
@@ -109,7 +114,7 @@ def accepts_key(status_code: int, text: str) -> bool:
     return status_code == 400 and "workflow_id" in text
 
 
-def read_webhook(payload: Any) -> Message:
+def read_webhook(payload: Any, kind: str | None = None) -> Message:
     """
     Read a webhook's body, in both forms that the vendor's pages show, alone or mixed.
 
@@ -118,10 +123,12 @@ def read_webhook(payload: Any) -> Message:
     """
     if not isinstance(payload, dict):
         return Message(of_run=False)
-    word = text_in(payload, ("status",))
-    if not word and isinstance(success := payload.get("success"), bool):
-        word = "success" if success else "failed"
-    return Message(id_in(payload, ("message_id", "messageId")), word, "workflow", text_in(payload, ("event",)) or None)
+    for part in parts_of(payload, _ENVELOPES):  # an envelope counts only where the body itself tells nothing
+        run_id = id_in(part, _IDS)
+        word = text_in(part, ("status",)) or _ENDS.get(str(part.get("success")).strip().lower(), "")
+        if run_id is not None or word:
+            break
+    return Message(run_id, word, "workflow", text_in(payload, ("event",)) or None)
 
 
 def files_in(payload: Mapping[str, Any]) -> dict[str, str]:
@@ -134,13 +141,22 @@ def files_in(payload: Mapping[str, Any]) -> dict[str, str]:
 
     :return: Where each URL stands, by the URL.
     """
-    found = payloads.urls_in({key: value for key, value in payload.items() if key != RESULT_KEY})
+    found = payloads.urls_in(_without_result(payload))
     return {url: name for url, name in found.items() if is_archive(name) or is_presigned(url)}
 
 
 def is_archive(name: str) -> bool:
     """Whether what stands at this place of a payload is the zip of a run's files."""
-    return re.match(rf"{ARCHIVE_KEY}($|[.\[])", name) is not None
+    return re.match(rf"(({'|'.join(_ENVELOPES)})\.)?{ARCHIVE_KEY}($|[.\[])", name) is not None
+
+
+def _without_result(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave the workflow's own data out, wherever its end is told."""
+    return {
+        key: _without_result(value) if key in _ENVELOPES and isinstance(value, Mapping) else value
+        for key, value in payload.items()
+        if key != RESULT_KEY
+    }
 
 
 def run_url(message_id: str) -> str:

@@ -8,7 +8,7 @@ What is sent, in either of the vendor's two forms, is in `openanalyst_forms`; ho
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,8 +38,10 @@ TEST_KEY_PREFIX = "oa_test_"
 _ENVELOPES = ("data", "run", "session")
 """Where a reply may keep what it tells, instead of at its top."""
 _AGENT_IDS = ("run_id", "id", "session_id")
-_QUERY_IDS = ("id", "query_id", "run_id")
-_EXPORT_IDS = ("id", "export_id")
+_QUERY_IDS = ("query_id", "id", "run_id")
+_EXPORT_IDS = ("export_id", "id")
+_IDS = {*_AGENT_IDS, *_QUERY_IDS, *_EXPORT_IDS}
+_AGENT_RESULTS = ("result", "results", "final_answer", "output")
 
 
 def read_query_start(reply: dict[str, Any], path: str) -> Run:
@@ -48,9 +50,11 @@ def read_query_start(reply: dict[str, Any], path: str) -> Run:
 
     :raises StartOutcomeUnknown: It has neither.
     """
-    word = _word(reply) or "completed"
-    if part_with_rows(reply) is not None and status_of(word) is RunStatus.SUCCESS:
-        return Run(_id(reply, _QUERY_IDS) or "", word, reply)
+    query_id, _ = _id(reply, _QUERY_IDS)
+    word = _word(reply, query_id)
+    has_rows = _has_rows(reply) if word is None and query_id is not None else part_with_rows(reply) is not None
+    if has_rows and status_of(word or "completed") is RunStatus.SUCCESS:
+        return Run(query_id or "", word or "completed", reply)
     return _started(reply, _QUERY_IDS, path)
 
 
@@ -60,7 +64,7 @@ def read_query_results(reply: dict[str, Any], query_id: str, path: str) -> Run:
 
     :raises InvalidReply: There is no status in it, and there are no rows.
     """
-    if _word(reply) is None and "status" not in reply and part_with_rows(reply) is not None:
+    if _word(reply, query_id) is None and "status" not in reply and _has_rows(reply):
         return Run(query_id, "completed", reply)
     return _state(reply, query_id, path)
 
@@ -71,7 +75,10 @@ def read_agent_start(reply: dict[str, Any], path: str) -> Run:
 
     :raises StartOutcomeUnknown: It names no run.
     """
-    return _started(reply, _AGENT_IDS, path)
+    run = _started(reply, _AGENT_IDS, path)
+    if run.status.is_success and not any(name in part for part in _parts(reply) for name in _AGENT_RESULTS):
+        return replace(run, word="running")  # it says that the call worked: what the agent found is not there yet
+    return run
 
 
 def read_agent_run(reply: dict[str, Any], run_id: str, path: str) -> Run:
@@ -141,33 +148,64 @@ def _parts(reply: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield part
 
 
-def _id(reply: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    for part in _parts(reply):
-        for name in names:
-            value = part.get(name)
-            if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
-                return str(value)
-    return None
+def _has_rows(reply: Mapping[str, Any]) -> bool:
+    """Whether there are rows, be it none; null stands for those that are still to come."""
+    part = part_with_rows(reply)
+    return part is not None and part["rows"] is not None
 
 
-def _word(reply: Mapping[str, Any]) -> str | None:
-    words = (part.get("status") for part in _parts(reply))
-    return next((word for word in words if isinstance(word, str) and word.strip()), None)
+def _id(reply: Mapping[str, Any], names: Iterable[str]) -> tuple[str | None, Mapping[str, Any]]:
+    """
+    Return an id, and the object in which it stands.
+
+    An ``id`` may be that of the request: one of a better name comes first, and one with a status beside it.
+    """
+    parts = sorted(_parts(reply), key=lambda part: "status" not in part)
+    for name in names:
+        for part in parts:
+            if (value := _id_text(part.get(name))) is not None:
+                return value, part
+    return None, reply
+
+
+def _id_text(value: Any) -> str | None:
+    text = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    return text or None
+
+
+def _word(reply: Mapping[str, Any], run_id: str | None) -> str | None:
+    """
+    Return the status of a run: the one beside its id.
+
+    Around an object that has one, it says how the call went: ``{"status": "success", "data": {"status": "running"}}``.
+    """
+    said = [(part, word) for part in _parts(reply) if isinstance(word := part.get("status"), str) and word.strip()]
+    if not said:
+        return None
+
+    def place(each: tuple[Mapping[str, Any], str]) -> tuple[bool, bool]:
+        part, word = each
+        names_it = run_id is not None and any(_id_text(part.get(name)) == run_id for name in _IDS)
+        return not names_it, part is reply or status_of(word) is None
+
+    return min(said, key=place)[1]
 
 
 def _started(reply: dict[str, Any], names: Iterable[str], path: str) -> Run:
-    run_id = _id(reply, names)
+    run_id, part = _id(reply, names)
     if run_id is None:
+        missing = next(name for name in names if name in ("run_id", "id"))  # as the pages call it
         raise StartOutcomeUnknown(
-            f"OpenAnalyst accepted POST {path}, but its reply has no '{next(iter(names))}' (it has {sorted(reply)}): "
+            f"OpenAnalyst accepted POST {path}, but its reply has no '{missing}' (it has {sorted(reply)}): "
             "something may run now that cannot be named. It was not sent again.",
-            why=f"its reply has no '{next(iter(names))}'",
+            why=f"its reply has no '{missing}'",
         )
-    return Run(run_id, _word(reply) or "running", reply)
+    word = part.get("status")
+    return Run(run_id, word if isinstance(word, str) and word.strip() else "running", reply)
 
 
 def _state(reply: dict[str, Any], run_id: str, path: str) -> Run:
-    word = _word(reply)
+    word = _word(reply, run_id)
     if word is None:
         raise InvalidReply(f"OpenAnalyst answered GET {path} without a 'status' (it has {sorted(reply)}).")
     return Run(run_id, word, reply)

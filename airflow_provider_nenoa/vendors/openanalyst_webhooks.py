@@ -6,6 +6,7 @@ can subscribe (Server API, "Webhooks"). No page shows a whole body, so every pla
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_nenoa.runs import status_of
@@ -14,11 +15,13 @@ from airflow_provider_nenoa.vendors.messages import Message, id_in, parts_of, te
 RUN_KINDS: tuple[str, ...] = ("agent", "query", "export")
 """The kinds of runs that a webhook may be about."""
 
-_ENVELOPES = ("data", "run", "session", "result")
+_ENVELOPES = ("data", "run", "session")
 _EVENT_FIELDS = ("event", "event_type", "event_name", "type")
 _KINDS = {"agent": "agent", "session": "agent", "query": "query", "export": "export"}
 _NO_RUN = {"alert", "report", "dashboard", "dataset"}
 """Words in the names of events that are about something else than a run."""
+_PART_OF_RUN = {"step", "tool"}
+"""Words in the names of events that are about a part of a run: its end is not the run's."""
 _IDS = {
     None: ("query_id", "run_id", "session_id", "export_id"),
     "agent": ("run_id", "session_id"),
@@ -29,36 +32,77 @@ _KIND_OF_ID = {"query_id": "query", "session_id": "agent", "export_id": "export"
 _ONLY_AGENTS = ("agent_id", "final_answer", "steps")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
+Part = Mapping[str, Any]
 
-def read_webhook(payload: Any) -> Message:
-    """Read a webhook's body: the id and the state of a run, or the name of an event that is about none."""
+
+def read_webhook(payload: Any, kind: str | None = None) -> Message:
+    """
+    Read a webhook's body: the id and the state of a run, or the name of an event that is about none.
+
+    :param kind: The kind of run that the called URL names; what the body says of it comes first.
+    """
     if not isinstance(payload, dict):
         return Message(of_run=False)
     event = text_in(payload, _EVENT_FIELDS)
-    words = [word.lower().removesuffix("s") for word in _WORD.findall(event)]
-    parts = list(parts_of(payload, _ENVELOPES))
-    if not _NO_RUN.isdisjoint(words):
+    written = [word.lower() for word in _WORD.findall(event)]
+    words = [word.removesuffix("s") for word in written]
+    outer = list(parts_of(payload, _ENVELOPES))
+    noun = next((word for word in reversed(words) if word in _KINDS or word in _NO_RUN), None)
+    if noun in _NO_RUN or "alert" in words:
         return Message(None, text_in(payload, ("status",)), None, event, of_run=False)
-    kind = next((_KINDS[word] for word in words if word in _KINDS), None)
-    if kind is None and any(name in part for part in parts[:1] for name in _ONLY_AGENTS):
-        kind = "agent"
-    for part, name in _places(parts, kind, is_event=bool(event)):
-        if (run_id := id_in(part, (name,))) is not None:
-            # What stands beside the id is about the same thing.
-            parts.insert(0, part)
-            kind = kind or _KIND_OF_ID.get(name)
-            break
+    said = next((_KINDS[word] for word in words if word in _KINDS), None)
+    if said is None and any(name in payload for name in _ONLY_AGENTS):
+        said = "agent"
+    run_id, part, name = _id_of_run(outer, payload.get("result"), said or kind, is_event=bool(event))
+    said = said or (_KIND_OF_ID.get(name) if kind is None else None)
+    if not _PART_OF_RUN.isdisjoint(words):
+        return Message(run_id, "", said, event)
+    word = _word(outer, payload.get("result"), part)
+    if not word and (said is not None or "run" in words) and written and status_of(written[-1]) is not None:
+        word = written[-1]  # as in "agent.session.completed"
+    return Message(run_id, word, said, event or None)
+
+
+def _id_of_run(
+    outer: list[Part], result: Any, kind: str | None, *, is_event: bool
+) -> tuple[str | None, Part | None, str]:
+    """
+    Look for a run's id, in the most certain place first.
+
+    :param outer: The body, and its envelopes.
+    :param result: What the run found: it may be what tells of the run, or have ids of other things.
+    :param kind: The kind of run.
+    :param is_event: Whether the body is an event, whose own ``id`` is not that of what it is about.
+    :return: The id, the object in which it stands, and its name there; or None, None, and no name.
+    """
+    payload, *inner = outer
+    results = [result] if isinstance(result, Mapping) else []
+    named = [(part, name) for name in _IDS[kind] for part in outer]
+    named_in_result = [(part, name) for part in results for name in _IDS[kind]]
+    own, of_inner, of_result = [(payload, "id")], [(part, "id") for part in inner], [(part, "id") for part in results]
+    has_status = bool(text_in(payload, ("status",)))
+    if is_event:
+        last = own + of_result if has_status else of_result + own
+        places = named + of_inner + named_in_result + last
+    elif has_status:
+        places = named + own + of_inner + named_in_result + of_result
     else:
-        run_id = None
-    word = next((word for part in parts if (word := text_in(part, ("status",)))), "")
-    last = event.rpartition(".")[2].rpartition("_")[2]
-    if not word and kind is not None and status_of(last) is not None:
-        word = last  # as in "agent.session.completed"
-    return Message(run_id, word, kind, event or None)
+        places = named + named_in_result + own + of_inner + of_result
+    found = ((run_id, part, name) for part, name in places if (run_id := id_in(part, (name,))) is not None)
+    return next(found, (None, None, ""))
 
 
-def _places(parts: list[Any], kind: str | None, *, is_event: bool) -> list[tuple[Any, str]]:
-    """Return where a run's id may stand, the most certain place first."""
-    named = [(part, name) for name in _IDS[kind] for part in parts]
-    # The id of an event is not that of what it is about.
-    return named + [(part, "id") for part in ([*parts[1:], parts[0]] if is_event else parts)]
+def _word(outer: list[Part], result: Any, beside: Part | None) -> str:
+    """
+    Read the status: what stands beside the id is about the same thing; around another one, it is the call's.
+
+    :param beside: The object that has the run's id; None: no id was found.
+    """
+    parts = [*outer, *([result] if isinstance(result, Mapping) else [])]
+    said = [(part, word) for part in parts if (word := text_in(part, ("status",)))]
+
+    def place(each: tuple[Part, str]) -> tuple[bool, bool, bool]:
+        part, word = each
+        return part is not beside, part is result, part is outer[0] or status_of(word) is None
+
+    return min(said, key=place)[1] if said else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -57,9 +56,11 @@ class Inbound:
         conn_id = request.path_params["conn_id"]
         sender, body = await self._gate.webhook(request)
         self._bound(conn_id, len(body))
-        reading = await self._read(conn_id, sender, body)
+        kind = request.query_params.get("kind")
+        kind = kind if kind in VENDORS[sender.conn_type].RUN_KINDS else None
+        reading = await self._read(conn_id, sender, body, kind)
         sent_at = signatures.signed_time(VENDORS[sender.conn_type].SIGNATURE, request.headers)
-        delivery = _delivery(conn_id, sender, reading, request.query_params, sent_at)
+        delivery = _delivery(conn_id, reading, kind, request.query_params.get("ref"), sent_at)
         is_news = await self._commit(delivery)
         metrics.count("webhook.accepted" if is_news else "webhook.duplicate", conn_id=conn_id)
         self._tally.count(conn_id, ACCEPTED if is_news else REPEATED)
@@ -98,9 +99,9 @@ class Inbound:
         metrics.count("webhook.refused", reason=reason, conn_id=conn_id)
         self._tally.count(conn_id, reason)
 
-    async def _read(self, conn_id: str, sender: Sender, body: bytes) -> Reading:
+    async def _read(self, conn_id: str, sender: Sender, body: bytes, kind: str | None) -> Reading:
         try:
-            return await self._bodies.read(conn_id, sender.conn_type, body)
+            return await self._bodies.read(conn_id, sender.conn_type, body, kind)
         except NotJson as error:
             self._refused(conn_id, "bad_payload")
             log.warning("Refused a signed webhook of connection '%s': %s", conn_id, error)
@@ -124,11 +125,9 @@ class Inbound:
         raise try_again("The webhook could not be stored.")
 
 
-def _delivery(
-    conn_id: str, sender: Sender, reading: Reading, query: Mapping[str, str], sent_at: float | None
-) -> Delivery:
-    message, kind, ref = reading.message, query.get("kind"), query.get("ref")
-    if message.kind is None and message.of_run and kind in VENDORS[sender.conn_type].RUN_KINDS:
+def _delivery(conn_id: str, reading: Reading, kind: str | None, ref: str | None, sent_at: float | None) -> Delivery:
+    message = reading.message
+    if message.kind is None and message.of_run:
         message = replace(message, kind=kind)  # what our own callback URL says, where the vendor does not
     ref = ref if ref is not None and is_token(ref) else None
     return Delivery(conn_id, message, reading.sealed, reading.digest, ref, sent_at)

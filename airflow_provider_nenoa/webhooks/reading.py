@@ -49,13 +49,14 @@ class Reading(NamedTuple):
     warning: str | None
 
 
-def read(conn_type: str, body: bytes, seal: Callable[[bytes], bytes]) -> Reading:
+def read(conn_type: str, body: bytes, seal: Callable[[bytes], bytes], kind: str | None = None) -> Reading:
     """
     Read a webhook's body.
 
     :param conn_type: ``nenai`` or ``openanalyst``: the vendors name things differently.
     :param body: The raw request body.
     :param seal: Makes of the body what is stored.
+    :param kind: The kind of run that the called URL names, if it does.
     :raises NotJson: It is no JSON. Nothing else is refused.
     """
     try:
@@ -65,7 +66,7 @@ def read(conn_type: str, body: bytes, seal: Callable[[bytes], bytes]) -> Reading
     names = sorted(shown(name, 40) for name in json.value) if isinstance(json.value, dict) else []
     more = ["…"] if len(names) > SHOWN_FIELDS else []
     return Reading(
-        VENDORS[conn_type].read_webhook(json.value),
+        VENDORS[conn_type].read_webhook(json.value, kind),
         seal(body),
         hashlib.sha256(body).hexdigest(),
         ", ".join(names[:SHOWN_FIELDS] + more) or "none",
@@ -85,7 +86,7 @@ class Readers:
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="nenoa-body")
         self._reading: Counter[str] = Counter()
 
-    async def read(self, conn_id: str, conn_type: str, body: bytes) -> Reading:
+    async def read(self, conn_id: str, conn_type: str, body: bytes, kind: str | None = None) -> Reading:
         """
         Read a body, as `read` does.
 
@@ -93,12 +94,13 @@ class Readers:
         :raises Busy: `AT_ONCE` large bodies of the connection are being read already.
         """
         if len(body) <= SMALL:
-            return read(conn_type, body, self._seal)
+            return read(conn_type, body, self._seal, kind)
         if self._reading[conn_id] >= AT_ONCE:
             raise Busy
         self._reading[conn_id] += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, read, conn_type, body, self._seal)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, read, conn_type, body, self._seal, kind)
         finally:
             self._reading[conn_id] -= 1
             if not self._reading[conn_id]:

@@ -15,7 +15,7 @@ from airflow_provider_nenoa.exceptions import InvalidReply, NenoaError, NotFound
 from airflow_provider_nenoa.hooks.openanalyst import OpenAnalystHook
 from airflow_provider_nenoa.operators.nenai import NenAIRunWorkflowOperator
 from airflow_provider_nenoa.operators.openanalyst import OpenAnalystExecuteQueryOperator, OpenAnalystRunAgentOperator
-from airflow_provider_nenoa.vendors.nenai import files_in
+from airflow_provider_nenoa.vendors.nenai import files_in, is_archive
 from airflow_provider_nenoa.webhooks.client import ReceiverClient
 from tests.integration.conftest import API_KEY, PLENTY
 from tests.support.receiver import SENDERS, ReceiverThread, signed
@@ -216,12 +216,17 @@ def test_lists(told: None, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, 
 THEIRS = "0b9d0d65-1c9f-4c92-9a4e-6a3f8f1e7b11"
 
 ODD_NENAI: list[tuple[str, Any, str | None]] = [
-    ("the end in an envelope that no page shows", {"data": {"message_id": "{id}", "status": "success"}}, None),
+    ("the end in an envelope that no page shows", {"data": {"message_id": "{id}", "status": "success"}}, "success"),
+    (
+        "the same in form 2, with assets",
+        {"data": {"success": True, "assets": "https://f.test/a.zip", "result": {"u": "https://f.test/?sig=x"}}},
+        "success",
+    ),
     ("an id that is a number, and not the run's", {"message_id": 17, "status": "success"}, "success"),
     ("the id of another run, to our ref", {"message_id": THEIRS, "status": "failed"}, "failed"),
     ("a status in other letters, with space around it", {"message_id": "{id}", "status": " \tSUCCESS\r\n"}, "success"),
-    ("success as a text", {"message_id": "{id}", "success": "true"}, None),
-    ("success as a number", {"success": 1, "result": {}}, None),
+    ("success as a text", {"message_id": "{id}", "success": "true"}, "success"),
+    ("success as a number", {"success": 1, "result": {}}, "success"),
     ("both words at odds: the status says how it stands", {"status": "success", "success": False}, "success"),
     ("a status that is none, beside success", {"status": {"word": "failed"}, "success": True}, "success"),
     ("it goes on, whatever success says", {"message_id": "{id}", "status": "In_Progress", "success": True}, None),
@@ -245,6 +250,9 @@ ODD_OPENANALYST: list[tuple[str, Any, str | None]] = [
         "completed",
     ),
     ("success as a word of its own", {"run_id": "{id}", "success": True}, None),
+    ("the delivery's status around the run's", {"status": "success", "data": {"id": "{id}", "status": "queued"}}, None),
+    ("the end of a step", {"event": "agent.step.completed", "run_id": "{id}", "status": "completed"}, None),
+    ("the end in the event's name alone", {"event": "run.failed", "run_id": "{id}"}, "failed"),
     ("an envelope in an envelope", {"data": {"data": {"run_id": "{id}", "status": "completed"}}}, None),
     ("a list as envelope", {"data": [{"run_id": "{id}", "status": "completed"}]}, None),
     ("a status in a list", {"run_id": "{id}", "status": ["completed"]}, None),
@@ -294,5 +302,6 @@ def test_bodies_of_no_page(
         result = task.resume(deferred.value)
         assert result["status"].strip().lower() == word
         assert result["message_id" if vendor == "nen" else "run_id"] == made["id"], "whatever id came with our ref"
-        if isinstance(body, dict) and "assets" in body:
+        if "assets" in str(body):
+            assert all(map(is_archive, files_in(result["result"]).values()))
             assert files_in(result["result"])

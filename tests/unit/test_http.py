@@ -419,6 +419,7 @@ def test_a_date_that_is_none_does_not_matter(web: responses.RequestsMock, api: H
         ({"error": {"code": "c", "message": "m"}, "detail": "d"}, ("c", "c: m", None)),
         ({"code": "c", "message": "m", "requestId": "req_4"}, ("c", "c: m", "req_4")),
         ({"errors": []}, (None, "no explanation", None)),
+        ({"fault": {"text": "no"}, "code": None}, (None, '{"fault": {"text": "no"}, "code": null}', None)),
         ({"error": "two\nlines\tand  space"}, ("two lines and space", "two lines and space", None)),
     ],
 )

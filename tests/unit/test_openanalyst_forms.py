@@ -155,6 +155,12 @@ AGENTS = [
     {"session": {"id": "r"}},
     {"run": {"run_id": "r", "status": "queued"}},
     {"run_id": None, "id": "r"},
+    {"status": "success", "data": {"run_id": "r", "status": "running"}},
+    {"status": "success", "data": {"run_id": "r"}},
+    {"run_id": "r", "status": "success", "message": "The agent was started."},
+    {"id": "of the request", "data": {"run_id": "r"}},
+    {"id": "of the request", "data": {"id": " r ", "status": "running"}},
+    {"id": "r", "session_id": "of several runs"},
 ]
 
 
@@ -187,6 +193,38 @@ def test_a_state_is_read_in_both_forms(web: responses.RequestsMock, api: OpenAna
         assert openanalyst.read_agent_run(reply, "r", "/p").status is RunStatus.SUCCESS
     web.get(f"{BASE}/agents/runs/r", json={"session_id": "r", "status": word, "final_answer": "A."})
     assert openanalyst.final_answer(api.get_agent_run("r").payload) == "A."
+
+
+@pytest.mark.parametrize(
+    ("reply", "word"),
+    [
+        ({"status": "success", "data": {"run_id": "r", "status": "running"}}, "running"),
+        ({"status": "success", "data": {"status": "running"}}, "running"),
+        ({"status": "success", "data": {"id": "r", "status": "pondering"}}, "pondering"),
+        ({"status": "completed", "data": {"run_id": "r", "final_answer": "A"}}, "completed"),
+        ({"run_id": "r", "status": "completed", "data": {"status": "pending"}}, "completed"),
+        ({"status": "completed", "data": {"status": "on its way"}}, "completed"),
+        ({"run_id": "r", "status": "failed", "session": {"id": "s", "status": "running"}}, "failed"),
+    ],
+)
+def test_an_envelopes_status_is_that_of_the_call(reply: dict[str, Any], word: str) -> None:
+    assert openanalyst.read_agent_run(reply, "r", "/p").word == word
+
+
+def test_an_agents_end_at_once_is_believed_with_its_result() -> None:
+    for reply in ({"run_id": "r", "status": "completed", "result": {}}, {"id": "r", "status": "failed"}):
+        assert openanalyst.read_agent_start(reply, "/p").status.is_end
+
+
+def test_rows_that_are_null_are_no_end() -> None:
+    reply: dict[str, Any] = {"id": "q", "rows": None}
+    assert openanalyst.read_query_start(reply, "/p").status is RunStatus.RUNNING
+    with pytest.raises(InvalidReply, match="without a 'status'"):
+        openanalyst.read_query_results(reply, "q", "/p")
+    envelope = {"status": "success", "data": {"id": "q", "status": "running", "rows": []}}
+    assert openanalyst.read_query_start(envelope, "/p").status is RunStatus.RUNNING
+    assert openanalyst.read_query_results(envelope, "q", "/p").status is RunStatus.RUNNING
+    assert openanalyst.read_query_start({**reply, "status": "completed"}, "/p").status is RunStatus.SUCCESS
 
 
 def test_a_results_own_status_is_not_the_runs() -> None:

@@ -69,7 +69,13 @@ def test_everything_but_running_is_an_end() -> None:
         ({"error": {"code": "E_1", "message": "no desk"}}, "E_1: no desk"),
         ({"error": {"message": "no desk"}}, "no desk"),
         ({"error": {"reason": 7}}, "{'reason': 7}"),
-        ({"error": ["a", "b"]}, "['a', 'b']"),
+        ({"error": ["a", {"message": "b"}]}, "a; b"),
+        ({"errors": [{"code": "E_1", "message": "no desk"}]}, "E_1: no desk"),
+        ({"error_message": "no desk"}, "no desk"),
+        ({"message": "it failed", "data": {"error": {"message": "no desk"}}}, "no desk"),
+        ({"result": {"error": "no desk"}}, "no desk"),
+        ({"errorData": {"error_message": "no desk"}}, "no desk"),
+        ({"data": [{"error": "not read"}], "error": False}, None),
     ],
 )
 def test_the_vendors_words_about_a_failure(payload: dict[str, Any], expected: str | None) -> None:

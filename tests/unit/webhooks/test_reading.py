@@ -41,6 +41,11 @@ RUNNING, SUCCESS, FAILED = RunStatus.RUNNING, RunStatus.SUCCESS, RunStatus.FAILE
         ({"message_id": 17, "status": "success"}, "17", "success", SUCCESS),
         ({"message_id": True, "status": "success"}, None, "success", SUCCESS),
         ({"run_id": "m", "status": "success"}, None, "success", SUCCESS),
+        ({"message_id": "m", "success": "False "}, "m", "failed", FAILED),
+        ({"message_id": "m", "success": None}, "m", "", RUNNING),
+        ({"event": "run", "data": {"messageId": "m", "success": True}}, "m", "success", SUCCESS),
+        ({"success": True, "data": {"message_id": "m", "status": "failed"}}, None, "success", SUCCESS),
+        ({"message_id": "m", "status": "failed", "run": {"status": "success"}}, "m", "failed", FAILED),
         ({"message_id": "m", "status": "a\nb\x00\ud800" + "x" * 100}, "m", "a?b??" + "x" * 58 + "…", RUNNING),
         ({"message_id": "m", "status": "x" * 64}, "m", "x" * 64, RUNNING),
         ({"message_id": "m", "status": "x" * 65}, "m", "x" * 63 + "…", RUNNING),
@@ -70,7 +75,23 @@ def test_nenai(body: dict[str, Any], run_id: str | None, word: str, status: RunS
         ({"event": "agent.session.completed", "data": {"id": "ses", "final_answer": "x"}}, "ses", "completed", "agent"),
         ({"id": "evt", "type": "export.ready", "data": {"id": "exp"}}, "exp", "ready", "export"),
         ({"event": "query.failed", "run_id": "r"}, "r", "failed", "query"),
-        ({"event": "agentSessionCompleted", "id": "ses"}, "ses", "", "agent"),
+        ({"event": "agentSessionCompleted", "id": "ses"}, "ses", "completed", "agent"),
+        ({"event": "run.failed", "run_id": "r"}, "r", "failed", None),
+        ({"event": "sync.failed", "id": "s"}, "s", "", None),
+        ({"event": "agent.step.completed", "run_id": "r", "status": "completed"}, "r", "", "agent"),
+        ({"event": "dataset.query.completed", "query_id": "q"}, "q", "completed", "query"),
+        ({"event": "report.export.ready", "export_id": "e"}, "e", "ready", "export"),
+        # What the run found has ids and states of its own.
+        ({"id": "r", "status": "completed", "result": {"query_id": "q"}}, "r", "completed", None),
+        ({"id": "r", "status": "completed", "data": {"id": "d", "status": "x"}}, "r", "completed", None),
+        ({"type": "query", "id": "q", "status": "completed", "result": {"id": 7}}, "q", "completed", "query"),
+        ({"event": "agent.run.completed", "id": "evt", "result": {"id": "r"}}, "r", "completed", "agent"),
+        ({"event": "done", "id": "evt", "status": "ok", "data": {"id": "r", "status": "failed"}}, "r", "failed", None),
+        ({"status": "success", "data": {"run_id": "r", "status": "running"}}, "r", "running", None),
+        ({"status": "success", "data": {"status": "failed"}}, None, "failed", None),
+        ({"status": "completed", "result": {"status": "failed"}}, None, "completed", None),
+        ({"status": "completed", "session": {"status": "warm"}}, None, "completed", None),
+        ({"status": "completed", "run": {"run_id": "r"}}, "r", "completed", None),
         ({"event": "done", "run_id": "r", "status": "completed"}, "r", "completed", None),
         ({"status": "completed"}, None, "completed", None),
         ({"run_id": "r", "status": "simmering"}, "r", "simmering", None),
@@ -83,8 +104,19 @@ def test_openanalyst(body: dict[str, Any], run_id: str | None, word: str, kind: 
 
 
 @pytest.mark.parametrize(
+    ("kind", "run_id", "told"),
+    [(None, "q", "query"), ("agent", "r", None), ("query", "q", None), ("export", "r", None)],
+)
+def test_the_called_url_says_which_of_several_ids_is_meant(kind: str | None, run_id: str, told: str | None) -> None:
+    message = VENDORS["openanalyst"].read_webhook({"run_id": "r", "query_id": "q", "status": "completed"}, kind)
+    assert (message.run_id, message.kind) == (run_id, told)
+
+
+@pytest.mark.parametrize(
     ("body", "event"),
     [
+        ({"event": "agent.report.completed", "run_id": "r"}, "agent.report.completed"),
+        ({"event": "query.alert.failed", "query_id": "q"}, "query.alert.failed"),
         ({"event": "alert_triggered", "rule_name": "x", "run_id": "r", "status": "completed"}, "alert_triggered"),
         ({"type": "report.completed", "data": {"id": "rep"}, "status": "completed"}, "report.completed"),
         ([], None),
@@ -133,11 +165,11 @@ async def test_large_bodies_of_one_connection_do_not_stand_before_the_others(mon
     go_on, threads = threading.Event(), set()
     real = reading.read
 
-    def slowly(conn_type: str, body: bytes, seal: Any) -> Any:
+    def slowly(conn_type: str, body: bytes, seal: Any, kind: Any) -> Any:
         threads.add(threading.current_thread())
         if len(body) > SMALL:
             assert go_on.wait(10)
-        return real(conn_type, body, seal)
+        return real(conn_type, body, seal, kind)
 
     monkeypatch.setattr(reading, "read", slowly)
     readers = Readers(lambda raw: raw)
