@@ -242,6 +242,12 @@ class LocalAirflow:
         else:
             self._await(name, lambda: self._has_beaten(name, kind.replace("-", "_")), timeout)
 
+    def wait_logged(self, name: str, *words: str, timeout: float = 60) -> None:
+        """Wait until a component has written a line that has all these words, since it was started (at most 60 s)."""
+        self._await(
+            name, lambda: any(all(word in line for word in words) for line in self._log(name).splitlines()), timeout
+        )
+
     def _launch(self, name: str, port: int | None = None) -> None:
         command = [sys.executable, "-m", "airflow"]
         kind = _kind(name)

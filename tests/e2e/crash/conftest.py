@@ -35,6 +35,8 @@ def airflow(postgres_databases: Callable[[], str], tmp_path_factory: pytest.Temp
             "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "20",
             "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "2",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+            # As in production: a scheduler that stands still for longer takes itself for dead, and its tasks for lost.
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "30",
         },
     ) as airflow:
         yield airflow

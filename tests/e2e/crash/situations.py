@@ -118,7 +118,7 @@ class Case:
 
 # A look that finds nothing is over when the operator's timeout is.
 SHORT_LOOK = {"timeout": 8.0}
-RESTART = {**SHORT_LOOK, "on_lost_start": "restart"}
+RESTART = {"timeout": 16.0, "on_lost_start": "restart"}
 
 
 def kill_while_waiting(stage: Stage) -> None:
@@ -574,7 +574,10 @@ def end_without_api_server(airflow: LocalAirflow, stages: list[Stage]) -> None:
 
 def freeze_scheduler(airflow: LocalAirflow, stages: list[Stage]) -> None:
     scheduler = psutil.Process(airflow.pid("scheduler"))
-    time.sleep(5)  # a scheduler that has not yet seen the deferral takes the task for lost: apache/airflow issue 72716
+    for stage in stages:
+        if stage.mode == "deferrable":
+            # One that has not yet seen the deferral takes the task for lost: apache/airflow issue 72716.
+            airflow.wait_logged("scheduler", "Received executor event", repr(stage.dag_id), repr(stage.run.run_id))
     scheduler.suspend()
     for stage in stages:
         stage.finish()
