@@ -103,8 +103,8 @@ def read_state(reply: dict[str, Any], message_id: str, path: str) -> Run:
 
     :raises InvalidReply: There is no status in it.
     """
-    word = reply.get("status")
-    if not isinstance(word, str) or not word:
+    word = text_in(reply, ("status",))
+    if not word:
         raise InvalidReply(f"NenAI answered GET {path} without a 'status' (it has {sorted(reply)}).")
     return Run(message_id, word, reply)
 

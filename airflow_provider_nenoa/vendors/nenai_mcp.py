@@ -20,6 +20,7 @@ from airflow_provider_nenoa.exceptions import (
 )
 from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.vendors.json_text import read_json
+from airflow_provider_nenoa.vendors.messages import text_in
 
 URL = "https://mcp.getnen.ai/v1"
 """Where the vendor has it; its key goes into the same header as that of the REST API."""
@@ -106,15 +107,15 @@ def read_status(answer: dict[str, Any], message_id: str) -> Run:
         is neither a result in it nor a file.
     :raises InvalidReply: There is no status in it.
     """
-    word = answer.get("status")
-    if not isinstance(word, str) or not word.strip():
+    word = text_in(answer, ("status",))
+    if not word:
         raise InvalidReply(f"NenAI's MCP tool {STATUS} answered without a 'status' (it has {sorted(answer)}).")
     payload = dict(answer)
     data = answer.get("errorData")
     why = data.get("error_message") if isinstance(data, dict) else data
     if why:
         payload["error"] = str(why)
-    return Run(message_id, word.strip(), payload, has_result=False)
+    return Run(message_id, word, payload, has_result=False)
 
 
 @dataclass(frozen=True)

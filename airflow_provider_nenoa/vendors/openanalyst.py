@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow_provider_nenoa.exceptions import InvalidReply, StartOutcomeUnknown
 from airflow_provider_nenoa.runs import Run, RunStatus, status_of
+from airflow_provider_nenoa.vendors.messages import text_in
 from airflow_provider_nenoa.vendors.openanalyst_webhooks import RUN_KINDS as RUN_KINDS
 from airflow_provider_nenoa.vendors.openanalyst_webhooks import read_webhook as read_webhook
 from airflow_provider_nenoa.vendors.rows import part_with_rows
@@ -179,7 +180,7 @@ def _word(reply: Mapping[str, Any], run_id: str | None) -> str | None:
 
     Around an object that has one, it says how the call went: ``{"status": "success", "data": {"status": "running"}}``.
     """
-    said = [(part, word) for part in _parts(reply) if isinstance(word := part.get("status"), str) and word.strip()]
+    said = [(part, word) for part in _parts(reply) if (word := text_in(part, ("status",)))]
     if not said:
         return None
 

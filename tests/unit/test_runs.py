@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_nenoa.exceptions import InvalidReply
 from airflow_provider_nenoa.runs import Run, RunStatus, status_of
+from airflow_provider_nenoa.vendors import nenai, nenai_mcp, openanalyst
 
 WORDS = {
     "queued": RunStatus.RUNNING,
@@ -85,3 +88,22 @@ def test_the_vendors_words_about_a_failure(payload: dict[str, Any], expected: st
 def test_a_payload_is_not_shown() -> None:
     run = Run("r", "success", {"url": "https://bucket.test/file?signature=secret"})
     assert repr(run) == "Run(run_id='r', word='success')"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda reply: openanalyst.read_agent_run(reply, "r", "/p"),
+        lambda reply: openanalyst.read_query_results(reply, "r", "/p"),
+        lambda reply: openanalyst.read_export(reply, "r", "/p"),
+        lambda reply: nenai.read_state(reply, "r", "/p"),
+        lambda reply: nenai_mcp.read_status(reply, "r"),
+    ],
+    ids=["agent", "query", "export", "workflow", "MCP"],
+)
+def test_a_word_is_one_that_can_be_logged_and_stored_whoever_told_it(read: Callable[[dict[str, Any]], Run]) -> None:
+    """As in webhooks."""
+    assert read({"status": " a\nb\0" + "x" * 100}).word == "a?b?" + "x" * 59 + "…"
+    for nothing in ("", " ", None, 7, ["completed"]):
+        with pytest.raises(InvalidReply, match="without a 'status'"):
+            read({"status": nothing})
