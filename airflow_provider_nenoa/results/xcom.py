@@ -2,12 +2,13 @@
 What a task returns and a trigger tells, as Airflow can carry it, whatever database it has.
 
 Airflow's processes hand each other whole numbers of 64 bits at most, and texts that are UTF-8; PostgreSQL's JSON has no
-character 0. What JSON can have beyond that would fail the task after its run is paid for, at each attempt, or end the
-triggerer with all that wait in it.
+character 0; and two names are those of Airflow's own objects. What JSON can have beyond that would fail the task after
+its run is paid for, at each attempt, or end the triggerer with all that wait in it.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 log = logging.getLogger(__name__)
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
+_RESERVED = {"__classname__", "__id__"}
 _UNFIT = re.compile("[\0\ud800-\udfff]")
 
 T = TypeVar("T")
@@ -25,12 +27,13 @@ def fit_for_airflow(value: T, what: str) -> T:
     Make a JSON value such that Airflow can carry it, in place; the log tells what had to be changed.
 
     A whole number beyond 64 bits becomes a text, which keeps its digits. A NUL and half a surrogate pair become U+FFFD.
+    An object with a name that Airflow reserves becomes the text of its JSON.
 
     :param value: The value.
     :param what: What it is, for the log.
     """
     root: list[Any] = [value]
-    numbers = texts = 0
+    numbers = texts = objects = 0
     open_ends: list[Any] = [root]  # not by recursion: a value may be nested however deeply
     while open_ends:
         holder = open_ends.pop()
@@ -40,7 +43,10 @@ def fit_for_airflow(value: T, what: str) -> T:
             holder.clear()
             holder.update(named)
         for key, part in list(holder.items()) if isinstance(holder, dict) else enumerate(holder):
-            if isinstance(part, (dict, list)):
+            if isinstance(part, dict) and not _RESERVED.isdisjoint(part):
+                holder[key] = json.dumps(part, default=str)
+                objects += 1
+            elif isinstance(part, (dict, list)):
                 open_ends.append(part)
             elif isinstance(part, int) and not _LEAST <= part <= _MOST:
                 holder[key] = str(part)
@@ -54,4 +60,6 @@ def fit_for_airflow(value: T, what: str) -> T:
         )
     if texts:
         log.warning("%s has texts with a NUL or half a character, which Airflow cannot carry: it is U+FFFD.", what)
+    if objects:
+        log.warning("%s has %d objects with a name that Airflow reserves: they are JSON texts.", what, objects)
     return root[0]

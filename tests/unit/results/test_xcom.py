@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from airflow.sdk.bases.xcom import BaseXCom
 
 from airflow_provider_nenoa.operators.openanalyst import (
     OpenAnalystExecuteQueryOperator,
@@ -31,6 +32,7 @@ CARRIED = {"above": str(2**63), "below": str(-(2**63) - 1), "text": "a\ufffdb", 
 
 def carried(value: Any) -> Any:
     """Send a value on the way that Airflow sends it: from the task's process to its supervisor, and into PostgreSQL."""
+    value = BaseXCom.serialize_value(value)
     text = json.dumps(msgspec.msgpack.decode(msgspec.msgpack.encode(value)), allow_nan=False)
     assert "\\u0000" not in text
     return json.loads(text)
@@ -42,6 +44,10 @@ def carried(value: Any) -> Any:
         ({"rows": [HOSTILE, [HOSTILE]]}, {"rows": [CARRIED, [CARRIED]]}),
         ([2**63 - 1, -(2**63), 1.5, True, None, "\U0001f600", []], None),
         (2**64, str(2**64)),
+        (
+            [{"a": {"__id__": 2**64}}, {"__classname__": "x"}, 2**64],
+            [{"a": f'{{"__id__": {2**64}}}'}, '{"__classname__": "x"}', str(2**64)],
+        ),
     ],
 )
 def test_what_airflow_cannot_carry_becomes_text(value: Any, expected: Any, logged: Logged) -> None:
