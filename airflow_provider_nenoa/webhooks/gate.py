@@ -84,7 +84,12 @@ class Gate:
             raise
 
     async def body(self, request: Request) -> bytes:
-        """Read the body of a request that is one of ours, within the same bounds."""
+        """
+        Read the body of a request to the read API, within the same bounds.
+
+        :raises Refusal: It has no token: then no body is read.
+        """
+        _token(request)
 
         async def as_it_is(body: bytes) -> bytes:
             return body
@@ -99,10 +104,7 @@ class Gate:
         :raises Refusal: The token is not one of ours.
         """
         arrived = time.monotonic()
-        conn_id, authorization = request.path_params["conn_id"], request.headers.get("Authorization", "")
-        if not is_conn_id(conn_id) or not _TOKEN.fullmatch(authorization):
-            raise unauthorized()
-        token = authorization.partition(" ")[2]
+        conn_id, token = request.path_params["conn_id"], _token(request)
         if await self._who(request, lambda sender: tokens.verify(token, conn_id, sender.secrets)) is None:
             raise await self._pace.refuse(arrived)
         return conn_id
@@ -144,6 +146,14 @@ class Gate:
         )
         self._refused = 0
         self._log_at = time.monotonic() + LOG_INTERVAL
+
+
+def _token(request: Request) -> str:
+    """Return the token of a request to the read API, which may be anybody's; refuse what can be none."""
+    authorization = request.headers.get("Authorization", "")
+    if not is_conn_id(request.path_params["conn_id"]) or not _TOKEN.fullmatch(authorization):
+        raise unauthorized()
+    return authorization.partition(" ")[2]
 
 
 def _is_right(sender: Sender, is_right: Callable[[Sender], bool]) -> bool:

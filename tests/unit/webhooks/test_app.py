@@ -346,6 +346,21 @@ def test_the_signature_is_checked_before_the_body_is_read(client: TestClient) ->
         assert client.post("/webhooks/nen", content=body).status_code == 401
 
 
+@pytest.mark.parametrize("path", ["webhooks/nen", "api/v1/connections/nen/waiting"])
+async def test_a_body_that_nobody_can_have_signed_is_not_read(store: Store, path: str) -> None:
+    answers = []
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("The body was read.")
+
+    async def send(message: dict[str, Any]) -> None:
+        answers.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": f"/nenoa/{path}", "query_string": b"", "headers": []}
+    await create_app(store, SENDERS.__getitem__)(scope, receive, send)
+    assert answers[0]["status"] == 401
+
+
 def test_too_large_is_refused(client: TestClient, store: Store) -> None:
     body = GOOD + b" " * (MAX_BODY + 1 - len(GOOD))
     assert client.post("/webhooks/nen", content=body, headers=signed("nen", body)).status_code == 413
