@@ -59,12 +59,13 @@ def tell_outlets(context: Mapping[str, Any], outlets: Any, extra: Mapping[str, A
     Put something into the events of a task's outlets, which Airflow makes when the task succeeds.
 
     :param context: The task's context.
-    :param outlets: The task's outlets; of those, assets are told.
+    :param outlets: The task's outlets; of those, assets are told, also where ``Asset.ref`` names them.
     :param extra: What to put in, beside what is there already.
     """
     from airflow.sdk import Asset
+    from airflow.sdk.definitions.asset import AssetRef
 
     events: Any = context.get("outlet_events")
     for outlet in outlets or ():
-        if isinstance(outlet, Asset) and events is not None:
+        if isinstance(outlet, (Asset, AssetRef)) and events is not None:
             events[outlet].extra.update(extra)

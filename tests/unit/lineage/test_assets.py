@@ -80,16 +80,30 @@ def events_of(operator: Any) -> tuple[OutletEventAccessors, Any]:
 
 
 def agent(**options: Any) -> OpenAnalystRunAgentOperator:
-    arguments = {"agent_id": "agent_xyz789", "task_prompt": "Look.", "openanalyst_conn_id": "my_openanalyst"}
-    return OpenAnalystRunAgentOperator(
-        task_id="t", deferrable=False, poll_interval=0.05, outlets=[AGENT, AssetAlias("x")], **arguments | options
-    )
+    arguments: dict[str, Any] = {
+        "agent_id": "agent_xyz789",
+        "task_prompt": "Look.",
+        "openanalyst_conn_id": "my_openanalyst",
+        "outlets": [AGENT, AssetAlias("x")],
+    }
+    return OpenAnalystRunAgentOperator(task_id="t", deferrable=False, poll_interval=0.05, **arguments | options)
 
 
 def test_an_event_tells_the_run(openanalyst: str, emulator: Emulator) -> None:
     emulator.control.settings(agent={"seconds": 0})
     events, result = events_of(agent())
     assert events[AGENT].extra == {"run_id": result["run_id"], "status": "completed", "files": []}
+
+
+@pytest.mark.parametrize("ref", [Asset.ref(name="agents"), Asset.ref(uri=AGENT.uri)], ids=["name", "uri"])
+def test_an_asset_may_be_named_by_a_reference(
+    openanalyst: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, ref: Any
+) -> None:
+    emulator.control.settings(agent={"seconds": 0})
+    # In a worker, Airflow asks its API server which asset it is.
+    monkeypatch.setattr(OutletEventAccessors, "_get_asset_from_db", staticmethod(lambda **ref: AGENT))
+    events, result = events_of(agent(outlets=[ref]))
+    assert events[AGENT].extra["run_id"] == result["run_id"]
 
 
 def test_an_event_names_a_run_whose_webhook_does_not(
