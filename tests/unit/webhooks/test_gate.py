@@ -168,8 +168,8 @@ async def test_a_look_up_that_takes_too_long_is_a_refusal_like_any_other(
     app: Callable[..., Any], backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refusals, "REFUSAL_TIMES", (0.01, 0.05, 0.1))
-    monkeypatch.setattr(refusals, "LOOK_UP_TIME", 0.1)
     assert await Client(app, "/webhooks/nen", signed("nen", BODY)).send(BODY).status() == 200
+    monkeypatch.setattr(refusals, "LOOK_UP_TIME", 0.1)
     backend.answers.clear()
     for conn_id in ("nobody", "nen"):
         started = time.monotonic()
