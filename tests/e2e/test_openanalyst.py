@@ -50,6 +50,18 @@ def test_a_deferred_agent_holds_no_worker_and_is_resumed(airflow: LocalAirflow, 
     assert (counts.get(POLL, 0) == 0) == (way == "told")
 
 
+@pytest.mark.parametrize("way", ["deferred_told", "deferred_polled", "blocking_polled"])
+def test_an_answer_that_airflow_cannot_carry_ends_neither_the_task_nor_the_triggerer(
+    airflow: LocalAirflow, emulator: Emulator, way: str
+) -> None:
+    run = airflow.api.trigger(f"agent_{way}")
+    run.wait_for("agent", "deferred" if "deferred" in way else "running")
+    emulator.control.finish(started_run(emulator), result={"number": 2**70, "text": "a\0b", "odd": {"__id__": 1}})
+    run.expect("success")
+    expected = {"number": str(2**70), "text": "a\ufffdb", "odd": '{"__id__": 1}'}
+    assert run.xcom("agent")["result"]["result"].items() >= expected.items()
+
+
 @pytest.mark.parametrize("way", ["told", "polled"])
 def test_a_blocking_agent_waits_in_its_worker(airflow: LocalAirflow, emulator: Emulator, way: str) -> None:
     run = airflow.api.trigger(f"agent_blocking_{way}")
