@@ -40,7 +40,8 @@ class RunEventTrigger(BaseEventTrigger):
     :param events: Which events to fire for, by their names.
     :param kinds: Fire only for these kinds of runs: ``workflow``, ``agent``, ``query``, ``export``. Default: all.
     :param workflow_id: Fire only for webhooks in whose body this workflow stands, as ``workflow_id``.
-    :param agent_id: Fire only for webhooks in whose body this agent stands, as ``agent_id``.
+    :param agent_id: Fire only for webhooks in whose body this agent stands, as ``agent_id``. OpenAnalyst's pages do not
+        say that it does: where it does not, nothing fires, and the triggerer's log says so once.
     :raises InvalidArgument: There is nothing to fire for, or no such status or kind.
     """
 
@@ -68,6 +69,7 @@ class RunEventTrigger(BaseEventTrigger):
         self.kinds = list(kinds)
         self.workflow_id = workflow_id
         self.agent_id = agent_id
+        self._unnamed: set[str] = set()  # of these, a body had none, and the log has said so
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -161,9 +163,26 @@ class RunEventTrigger(BaseEventTrigger):
         if stored is None:
             self.log.warning("The body of event %d is kept no longer: whose it is cannot be told.", event.id)
             return False
-        return _names(stored.payload, "workflow_id", self.workflow_id) and _names(
-            stored.payload, "agent_id", self.agent_id
+        return all(
+            self._is_about(field, wanted, event, stored.payload)
+            for field, wanted in (("workflow_id", self.workflow_id), ("agent_id", self.agent_id))
+            if wanted is not None
         )
+
+    def _is_about(self, field: str, wanted: str, event: RunSummary, payload: Any) -> bool:
+        named = _ids_in(payload, field)
+        if not named and field not in self._unnamed:
+            self._unnamed.add(field)
+            self.log.warning(
+                "Event %d of connection '%s' has no %s in its body: whether it is about '%s' cannot be told, and "
+                "nothing fires for it, nor for others like it.\nLeave '%s' out, and let the DAG look at the run.",
+                event.id,
+                self.conn_id,
+                field,
+                wanted,
+                field,
+            )
+        return wanted in named
 
     def _event(self, event: RunSummary) -> TriggerEvent:
         return TriggerEvent(
@@ -179,11 +198,9 @@ class RunEventTrigger(BaseEventTrigger):
         )
 
 
-def _names(payload: Any, field: str, wanted: str | None) -> bool:
-    """Return whether a body, or an object in it, has an id in a field; None: any body will do."""
-    if wanted is None:
-        return True
+def _ids_in(payload: Any, field: str) -> list[str]:
+    """Return the ids that a body, or an object in it, has in a field."""
     parts = [payload, *payload.values()] if isinstance(payload, dict) else []
     first, *rest = field.split("_")
     names = (field, first + "".join(map(str.capitalize, rest)))
-    return any(str(part.get(name)) == wanted for part in parts if isinstance(part, dict) for name in names)
+    return [str(part[name]) for part in parts if isinstance(part, dict) for name in names if part.get(name) is not None]

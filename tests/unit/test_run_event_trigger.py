@@ -249,6 +249,19 @@ async def test_events_of_one_workflow_or_agent_and_of_one_kind(receiver: Receive
     await events.aclose()
 
 
+async def test_bodies_that_do_not_name_what_is_asked_for_are_told_once(receiver: Receiver, logged: Logged) -> None:
+    events = RunEventTrigger("my_openanalyst", agent_id="a").run()
+    coming = await started(receiver, events)
+    bodies: list[Any] = [{"agent_id": "b"}, {"run_id": "r1", "agent_id": None}, {"run_id": "r2"}, {"agent_id": "a"}]
+    for number, body in enumerate(bodies):
+        receiver.bodies[number] = body
+        receiver.deliver(f"r{number}", "success", id=number)
+    assert (await coming)[0]["run_id"] == "r3"
+    assert logged.text.count("has no agent_id in its body") == 1
+    assert "Event 1 of connection 'my_openanalyst'" in logged.text
+    await events.aclose()
+
+
 @pytest.mark.parametrize("kinds", ["agent", ["agents"], [None]])
 def test_kinds_that_make_no_sense(kinds: Any) -> None:
     with pytest.raises(InvalidArgument, match="'kinds' must be some of workflow, agent, query, export"):
