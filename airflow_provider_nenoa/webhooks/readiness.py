@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -81,6 +82,9 @@ class Readiness:
                 self._log_at = time.monotonic() + LOG_INTERVAL
                 log.error("Webhooks cannot be stored. %s%s", short(error), self._what_to_do(error))
             return False
+        # Also where no webhook comes any more, which is when old events are deleted otherwise.
+        with suppress(Exception):
+            self._store.prune()
         return True
 
     def _what_to_do(self, error: Exception) -> str:

@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import create_engine, event
 from starlette.testclient import TestClient
 
+from airflow_provider_nenoa.vendors.messages import Message
 from airflow_provider_nenoa.webhooks import readiness, schema
 from airflow_provider_nenoa.webhooks.app import create_app
 from airflow_provider_nenoa.webhooks.connections import Sender
+from airflow_provider_nenoa.webhooks.rows import Delivery
 from airflow_provider_nenoa.webhooks.store import Store
 from tests.support.receiver import FERNET, SENDERS, open_store
 
@@ -31,6 +33,20 @@ def test_ready_tries_to_store_and_leaves_nothing_behind(store: Store) -> None:
         assert (client.get("/ready").status_code, client.get("/ready").json()) == (200, {"status": "ready"})
     assert store.cursor() == 0
     assert store.events("", 0).events == []
+
+
+def test_old_events_are_deleted_also_where_no_webhook_comes_any_more(tmp_path: Path) -> None:
+    now = 1_000_000.0
+    store = open_store(f"sqlite:///{tmp_path}/events.db", retention_days=1, clock=lambda: now)
+    store.record([Delivery("nen", Message("m", "success"), store.seal(b"{}"), "digest")])
+    now += 86_401
+    with client_of(store) as client:  # at its start
+        assert store.run("nen", "m") is None
+        store.record([Delivery("nen", Message("m2", "success"), store.seal(b"{}"), "digest")])
+        now += 86_401
+        assert store.run("nen", "m2") is not None
+        assert client.get("/ready").status_code == 200
+        assert store.run("nen", "m2") is None
 
 
 def test_at_start_a_connection_was_read_and_the_store_opened(store: Store) -> None:
