@@ -45,6 +45,8 @@ _REDIRECTS = 5
 _MIB = 1024 * 1024
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 _LENGTH = re.compile(r"[0-9]{1,18}")
+_BROKEN = (HTTPError, ValueError)
+"""How it is told that a body broke off, or has an impossible form: a chunk of less than no bytes is a ValueError."""
 
 
 class Target(Protocol):
@@ -215,7 +217,7 @@ class Transfer:
     def _refusal(self, response: requests.Response) -> NenoaError | _Interrupted:
         try:
             body = response.raw.read(4096, decode_content=True)
-        except HTTPError:
+        except _BROKEN:
             body = b""
         refusal = refusal_of(response, body, self.file.name, self.url, self.rules.expires_at, self.rules.clock())
         return _Interrupted(refusal) if isinstance(refusal, str) else refusal
@@ -253,7 +255,7 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
             chunk = response.raw.read(CHUNK, decode_content=False)
         except ReadTimeoutError:
             raise _Interrupted("it did not go on in time") from None
-        except HTTPError as error:
+        except _BROKEN as error:
             raise _Interrupted(f"the connection broke ({type(error).__name__})") from None
         if not chunk:
             return

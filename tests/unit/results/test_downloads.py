@@ -375,6 +375,17 @@ def test_a_hostile_length_is_no_crash(file_server: FileServer, out: str, length:
     assert stored in ([], [b"12345"]), "where there is no usable length, the end is the end"
 
 
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("size", [b"-5", b"zz", b"", b"f" * 100])
+def test_a_hostile_chunk_is_a_broken_connection(file_server: FileServer, out: str, status: int, size: bytes) -> None:
+    chunked = "Transfer-Encoding: chunked"
+    hostile = lambda handler: raw_answer(handler, status, chunked, body=size + b"\r\nhello\r\n")  # noqa: E731
+    file_server.answers = [hostile] * PATIENCE
+    with pytest.raises(DownloadFailed, match="the connection broke" if status == 200 else "answered 400"):
+        downloads(out).fetch({"report": file_server.url})
+    assert names_in(out) == []
+
+
 @pytest.mark.parametrize(
     "spot",
     [
