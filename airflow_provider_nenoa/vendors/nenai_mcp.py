@@ -20,7 +20,7 @@ from airflow_provider_nenoa.exceptions import (
 )
 from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.vendors.json_text import read_json
-from airflow_provider_nenoa.vendors.messages import text_in
+from airflow_provider_nenoa.vendors.messages import id_in, text_in
 
 URL = "https://mcp.getnen.ai/v1"
 """Where the vendor has it; its key goes into the same header as that of the REST API."""
@@ -173,8 +173,8 @@ def read_listing(answer: Mapping[str, Any], clock_ahead: float | None) -> RunLis
     rows = runs_in(answer)
     runs = []
     for row in rows:
-        message_id = row.get("messageId") or row.get("message_id")
-        if not isinstance(message_id, str):
+        message_id = id_in(row, ("messageId", "message_id"))
+        if message_id is None:
             raise InvalidReply(
                 f"NenAI's MCP tool {LIST_RUNS} listed a run without a 'messageId' (it has {sorted(row)})."
             )

@@ -26,6 +26,7 @@ MANY = 8
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 _EXACT = re.compile(r"[0-9a-f]{64}")
+_PREFIX = re.compile(r"^(?:hmac-?)?sha-?256[=: ] ?", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{43}=?")
 _TIME = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 
@@ -37,7 +38,7 @@ class Scheme(NamedTuple):
     :param header: The header's name.
     :param prefix: What the vendor puts before the digits.
     :param exact: Whether the vendor says how it is written: the prefix, then lowercase hex. If not, every common way is
-        read: hex in either case or base64 (both alphabets, with or without ``=``), with or without the prefix, and
+        read: hex in either case or base64 (both alphabets, with or without ``=``), with or without a prefix, and
         ``t=<time>,v1=<signature>``, where ``<time>.<body>`` or the body is signed.
     """
 
@@ -85,8 +86,8 @@ def given(scheme: Scheme, headers: Mapping[str, str]) -> Given | None:
         digits = text.removeprefix(scheme.prefix)
         return Given((bytes.fromhex(digits),)) if digits != text and _EXACT.fullmatch(digits) else None
     fields = [part.strip().partition("=") for part in text.split(",")]
-    versions = [value for name, _, value in fields if name == "v1"]
-    times = [value for name, _, value in fields if name == "t"]
+    versions = [value for name, _, value in fields if name.lower() == "v1"]
+    times = [value for name, _, value in fields if name.lower() == "t"]
     if versions and times:
         digests = tuple(filter(None, map(_decoded, versions[:MANY])))
         return Given(digests, times[0]) if digests else None
@@ -160,9 +161,7 @@ def _seconds(text: str) -> float | None:
 
 
 def _decoded(text: str) -> bytes | None:
-    text = text.strip()
-    if text[:7].lower() == "sha256=":
-        text = text[7:]
+    text = _PREFIX.sub("", text.strip())
     if _HEX.fullmatch(text):
         return bytes.fromhex(text)
     if not _BASE64.fullmatch(text):

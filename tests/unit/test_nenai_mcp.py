@@ -152,6 +152,11 @@ def test_how_far_back_a_list_reaches(runs: list[Any], more: dict[str, Any], reac
     assert listing.reaches(100.0) == reaches
 
 
+def test_an_id_that_is_a_number() -> None:
+    (run,) = mcp.read_listing({"runs": [{"messageId": 17, "status": "running"}]}, None).runs
+    assert run.message_id == "17"
+
+
 @pytest.mark.parametrize(
     "answer", [{}, {"runs": None}, {"runs": {}}, {"runs": ["m"]}, {"runs": [{"status": "running"}]}]
 )

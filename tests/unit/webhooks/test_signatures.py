@@ -75,7 +75,7 @@ def written(way: str, digest: bytes) -> str:
 
 
 WAYS = st.sampled_from(["hex", "HEX", "base64", "base64 bare", "urlsafe", "urlsafe bare"])
-PREFIXES = st.sampled_from(["", "sha256=", "SHA256="])
+PREFIXES = st.sampled_from(["", "sha256=", "SHA256=", "sha256:", "sha256= ", "HMAC-SHA256 ", "hmac-sha256="])
 
 
 @given(st.text(min_size=1), st.binary(), WAYS, PREFIXES, st.sampled_from(["", " ", "\t"]))
@@ -161,6 +161,7 @@ def test_the_same_work_is_done_whichever_secret_is_right(monkeypatch: pytest.Mon
         ("openanalyst", "v1={}", False),
         ("openanalyst", "t=1,v0={}", False),
         ("openanalyst", "t=,v1={}", True),
+        ("openanalyst", "T=1, V1={}", True),
         ("openanalyst", "{}" + " " * 5000, False),
         ("openanalyst", "", False),
     ],
