@@ -60,11 +60,17 @@ def files_of(
     :param payload: A JSON object.
     :param max_files: How many there may be. Default 1,000.
     :param named: Where more URLs of files stand.
-    :raises FilesMissing: There is no URL at a place that is named.
+    :raises FilesMissing: There is no URL at a place that is named, or the run's files are where nobody can fetch them.
     :raises ResultRefused: There are more than ``max_files``.
     """
     archive = payload.get(ARCHIVE_KEY)
     if isinstance(archive, str) and archive.strip() and not is_url(archive):
+        scheme, is_address, _ = archive.strip().partition("://")
+        if is_address and scheme.isalnum() and not scheme.lower().startswith("http"):
+            raise FilesMissing(
+                f"The files of the run cannot be fetched: the address that its payload has as {ARCHIVE_KEY!r} begins "
+                f"with {scheme}://.\nOnly http(s) URLs can be: fetch them by other means, or leave 'output_path' out."
+            )
         log.warning(
             "What the run's payload has as %r is no http(s) URL: nothing can be fetched from there.", ARCHIVE_KEY
         )

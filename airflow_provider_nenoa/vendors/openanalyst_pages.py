@@ -12,6 +12,9 @@ from airflow_provider_nenoa.exceptions import InvalidReply
 MOST_EMPTY = 100
 """Pages without an object, in a row, after which a promise of more is believed no longer."""
 
+_OTHERS_NEXT = ("next_cursor", "next_page", "next_page_token", "next_token", "next", "next_url")
+"""How other vendors name the next page."""
+
 
 class Listing:
     """
@@ -87,7 +90,15 @@ class Listing:
             return {"page": (page or 1) + 1, "per_page": size}
         if has_more and pages is None:
             raise self._stuck("it says that there are more, and names neither a cursor nor a page")
+        if has_more is None and pages is None and (name := self._unknown_next(reply)):
+            raise self._stuck(f"it names a next page by {name!r}, and no page of its documentation says how to ask so")
         return None
+
+    def _unknown_next(self, reply: Mapping[str, Any]) -> str | None:
+        if name := next((name for name in _OTHERS_NEXT if self._said(reply, name)), None):
+            return name
+        links = self._said(reply, "links") or self._said(reply, "_links")
+        return "links.next" if isinstance(links, Mapping) and links.get("next") else None
 
     def _said(self, reply: Mapping[str, Any], name: str) -> Any:
         """Look for a word of the pagination where the vendor may have put it."""

@@ -24,7 +24,7 @@ from airflow_provider_nenoa.exceptions import (
 from airflow_provider_nenoa.hooks.openanalyst import OpenAnalystHook
 from airflow_provider_nenoa.runs import Run, RunStatus
 from airflow_provider_nenoa.vendors.openanalyst_forms import FORMS
-from airflow_provider_nenoa.vendors.openanalyst_pages import MOST_EMPTY
+from airflow_provider_nenoa.vendors.openanalyst_pages import MOST_EMPTY, Listing
 from tests.unit.conftest import API_KEY, Logged, requests_to
 
 BASE = "https://api.openanalyst.com/v1"
@@ -548,3 +548,39 @@ def test_what_changes_something_is_not_requested_twice(
     with pytest.raises(InvalidArgument, match="must begin with a slash"):
         far.request("GET", "https://elsewhere.test/v1")
     assert len(web.calls) == 2
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"next_cursor": "c2"},
+        {"pagination": {"next_page": 2}},
+        {"meta": {"next_page_token": "t", "total": 40}},
+        {"links": {"self": "/datasets", "next": "/datasets?after=c2"}},
+        {"_links": {"next": {"href": "/datasets?page=2"}}},
+    ],
+)
+def test_a_next_page_in_words_that_no_page_shows_is_told(reply: dict[str, Any]) -> None:
+    with pytest.raises(InvalidReply, match=r"cannot be read to its end: it names a next page by '.*next.*'"):
+        Listing("/datasets", {"limit": 20}).take({"data": [{"id": "a"}], **reply})
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"next_cursor": None, "links": {"next": None}},
+        {"next": "", "_links": {}, "links": []},
+        {"has_more": False, "next_cursor": "c2"},
+        {"meta": {"page": 1, "total_pages": 1}, "links": {"next": "/datasets?page=2"}},
+    ],
+)
+def test_the_last_page_is_the_last(reply: dict[str, Any]) -> None:
+    listing = Listing("/datasets", {"limit": 20})
+    listing.take({"data": [{"id": "a"}], **reply})
+    assert listing.params is None
+
+
+def test_a_page_that_is_known_is_asked_for_by_its_number() -> None:
+    listing = Listing("/datasets", {"page": 1, "per_page": 1})
+    listing.take({"data": [{"id": "a"}], "meta": {"page": 1, "total_pages": 2}, "links": {"next": "/datasets?page=2"}})
+    assert listing.params == {"page": 2, "per_page": 1}

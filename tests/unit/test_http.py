@@ -3,9 +3,10 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import json
+import random
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,6 +34,7 @@ from airflow_provider_nenoa.exceptions import (
     StartOutcomeUnknown,
 )
 from airflow_provider_nenoa.http import ApiKeyAuth, HttpApi, check_base_url, retry_after_seconds
+from airflow_provider_nenoa.http.repeating import repeat
 from tests.unit.conftest import API_KEY, Logged, requests_to
 
 BASE = "https://api.vendor.test/v1"
@@ -849,3 +851,19 @@ def test_any_text_is_a_base_url_or_an_error(url: str) -> None:
 
 def test_all_errors_are_airflows() -> None:
     assert issubclass(NenoaError, AirflowException)
+
+
+@pytest.mark.parametrize(("pick", "expected"), [(min, [9.0, 0.0]), (max, [12.0, 1.0])])
+def test_who_is_told_when_waits_so_long_and_up_to_a_third_more(
+    monkeypatch: pytest.MonkeyPatch, pick: Callable[[float, float], float], expected: list[float]
+) -> None:
+    monkeypatch.setattr(random, "uniform", pick)
+    errors, slept = [ServerError("busy", retry_after=9), ServerError("busy")], list[float]()
+
+    def call() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "done"
+
+    assert repeat(call, retry_for=100, sleep=slept.append) == "done"
+    assert slept == pytest.approx(expected)

@@ -292,6 +292,14 @@ def test_what_each_status_means() -> None:
             assert type(meaning) is meanings.get(status, DownloadFailed), status
 
 
+@pytest.mark.parametrize(("length", "kept"), [(200, "x" * 200), (201, "x" * 200 + "…")])
+def test_a_store_may_say_so_much(length: int, kept: str) -> None:
+    response = requests.Response()
+    response.status_code = 503
+    body = f"<Message>{'x' * length}</Message>".encode()
+    assert f"answered 503 ({kept})" in str(refusal_of(response, body, "r", "https://store.test/r", None, SIGNED))
+
+
 # --- what a store says is not trusted
 
 WORDS = [

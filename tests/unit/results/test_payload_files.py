@@ -71,7 +71,17 @@ def test_assets_may_be_several() -> None:
         assert found({"assets": nothing}) == []
 
 
-@pytest.mark.parametrize("assets", ["s3://bucket/assets.zip", "assets.zip", f"{S3}/a b.zip?{SIGNED}"])
+@pytest.mark.parametrize("assets", ["s3://bucket/assets.zip", "ftp://files.example/a", " gs://a/b?x=y "])
+def test_files_where_nobody_can_fetch_them_are_missing(assets: str) -> None:
+    scheme = assets.partition(":")[0].strip()
+    with pytest.raises(FilesMissing, match=rf"cannot be fetched: .* begins with {scheme}://") as caught:
+        found({"assets": assets})
+    assert assets not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "assets", ["assets.zip", "none", "/results/assets.zip", "see s3://bucket", f"{S3}/a b.zip?{SIGNED}"]
+)
 def test_assets_that_are_no_url_are_told(assets: str, caplog: pytest.LogCaptureFixture) -> None:
     assert found({"assets": assets}) == []
     assert "'assets' is no http(s) URL" in caplog.text
@@ -352,7 +362,11 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.text() | st.sampled_from(["assets", "result"]), json_values))
 def test_whatever_the_payload_is_names_are_distinct_and_printable(payload: dict[str, object]) -> None:
-    files = files_of(payload)
+    try:
+        files = files_of(payload)
+    except FilesMissing:
+        assert "://" in str(payload["assets"])
+        return
     names = Names()
     stored = [names.file(file.last_part, file.name) for file in files]
     assert len({name.casefold() for name in stored}) == len(files)
