@@ -27,10 +27,15 @@ def instance(**values: Any) -> TaskInstance:
 
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Airflow's variables."""
+    """Airflow's variables; whoever finds one in its list must see whose it is."""
     variables: dict[str, str] = {}
+
+    def store(key: str, value: str, description: str | None = None) -> None:
+        assert (description or "").startswith(("An open run of dag ", "An open run of other "))
+        variables[key] = value
+
     monkeypatch.setattr(Variable, "get", lambda key, default=None: variables.get(key, default))
-    monkeypatch.setattr(Variable, "set", lambda key, value, description=None: variables.update({key: value}))
+    monkeypatch.setattr(Variable, "set", store)
     monkeypatch.setattr(Variable, "delete", lambda key: variables.pop(key))
     return variables
 

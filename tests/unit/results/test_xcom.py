@@ -56,6 +56,21 @@ def test_what_airflow_cannot_carry_becomes_text(value: Any, expected: Any, logge
     assert ("beyond 64 bits" in logged.text) == (expected is not None)
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ([2**63, -(2**70), 1], "It has 2 whole numbers beyond 64 bits"),
+        (["a\0"], "It has texts with a NUL or half a character"),
+        ({"\ud800": 1}, "It has texts with a NUL or half a character"),
+        ([{"__id__": 1}], "It has 1 objects with a name that Airflow reserves"),
+    ],
+)
+def test_the_log_tells_what_was_changed_and_nothing_else(value: Any, said: str, logged: Logged) -> None:
+    fit_for_airflow(value, "It")
+    (line,) = [line for line in logged.text.splitlines() if "It has" in line]
+    assert said in line
+
+
 def test_how_deep_a_value_is_does_not_matter() -> None:
     value: Any = [2**64]
     for _ in range(5_000):
