@@ -4,9 +4,9 @@ Change the code in small ways, one at a time, and see whether the tests notice: 
 Each mutant is one change in one place: a comparison, a boolean, a number, a return value, a keyword argument that is
 left out. They are drawn by a seed from the rooms in `TESTS`, and run in a copy of the package. The unit and integration
 tests run once without a mutant, and must pass; by what they ran through, a mutant is tried with the tests that run its
-line. One that no test is known to run, for it runs while modules are imported or in another process, is tried with the
-test files that import the module, and those of its room. What survives is printed as a diff: a test is missing, or the
-change changes nothing that anybody could see.
+line; one of a line that runs while the module is imported, with those that run any other line of the module. A module
+that no test is known to run, for it runs in another process, is tried with the test files that import it, and those of
+its room. What survives is printed as a diff: a test is missing, or the change changes nothing that anybody could see.
 """
 
 from __future__ import annotations
@@ -168,8 +168,11 @@ def tests_of(path: Path, lines: range, data: CoverageData) -> list[list[str]]:
     :param data: Which tests ran which lines.
     """
     contexts = data.contexts_by_lineno(str(path))
-    ran = {context.rpartition("|")[0].partition("[")[0] for line in lines for context in contexts.get(line, ())}
-    ran.discard("")
+    for looked_at in (lines, contexts):  # what runs while the module is imported matters wherever it is used
+        ran = {context.rpartition("|")[0].partition("[")[0] for line in looked_at for context in contexts.get(line, ())}
+        ran.discard("")
+        if ran:
+            break
     if ran:
         # Unit tests are quicker. The order among them is a matter of chance, but always the same.
         unit = sorted(test for test in ran if test.startswith("tests/unit"))
