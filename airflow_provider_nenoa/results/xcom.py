@@ -39,7 +39,12 @@ def fit_for_airflow(value: T, what: str) -> T:
         holder = open_ends.pop()
         if isinstance(holder, dict) and any(map(_UNFIT.search, holder)):
             texts += 1
-            named = [(_UNFIT.sub("\ufffd", name), part) for name, part in holder.items()]
+            named: dict[str, Any] = {}
+            for name, part in holder.items():
+                name = _UNFIT.sub("\ufffd", name)
+                while name in named:
+                    name += "\ufffd"
+                named[name] = part
             holder.clear()
             holder.update(named)
         for key, part in list(holder.items()) if isinstance(holder, dict) else enumerate(holder):

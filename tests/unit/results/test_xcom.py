@@ -45,6 +45,10 @@ def carried(value: Any) -> Any:
         ([2**63 - 1, -(2**63), 1.5, True, None, "\U0001f600", []], None),
         (2**64, str(2**64)),
         (
+            {"a\0": 2**63, "a\ufffd": 1, "a\ud800x": 2},
+            {"a\ufffd": str(2**63), "a\ufffd\ufffd": 1, "a\ufffdx": 2},
+        ),
+        (
             [{"a": {"__id__": 2**64}}, {"__classname__": "x"}, 2**64],
             [{"a": f'{{"__id__": {2**64}}}'}, '{"__classname__": "x"}', str(2**64)],
         ),
