@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,3 +63,27 @@ def id_in(part: Mapping[str, Any], names: Iterable[str]) -> str | None:
 def text_in(part: Mapping[str, Any], names: Iterable[str]) -> str:
     """Return the first of some fields that is a text with something in it, as it can be stored; or an empty text."""
     return next((shown(value) for name in names if isinstance(value := part.get(name), str) and value.strip()), "")
+
+
+def status_in(
+    parts: Sequence[Mapping[str, Any]],
+    is_beside: Callable[[Mapping[str, Any]], bool],
+    least: Mapping[str, Any] | None = None,
+) -> str:
+    """
+    Read a run's status: what stands beside its id is about the same thing.
+
+    Around an object that has one, it says how the call went: ``{"status": "success", "data": {"status": "running"}}``.
+
+    :param parts: The objects in which it may stand, the outermost first.
+    :param is_beside: Whether one has the run's id.
+    :param least: The one that counts only where no other, but for that with the id, has a status.
+    :return: An empty text: there is none.
+    """
+    said = [(part, word) for part in parts if (word := text_in(part, ("status",)))]
+
+    def place(each: tuple[Mapping[str, Any], str]) -> tuple[bool, bool, bool]:
+        part, word = each
+        return not is_beside(part), part is least, part is parts[0] or status_of(word) is None
+
+    return min(said, key=place)[1] if said else ""

@@ -7,14 +7,14 @@ What is sent, in either of the vendor's two forms, is in `openanalyst_forms`; ho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_nenoa.exceptions import InvalidReply, StartOutcomeUnknown
 from airflow_provider_nenoa.runs import Run, RunStatus, status_of
-from airflow_provider_nenoa.vendors.messages import text_in
+from airflow_provider_nenoa.vendors.messages import parts_of, status_in
 from airflow_provider_nenoa.vendors.openanalyst_webhooks import RUN_KINDS as RUN_KINDS
 from airflow_provider_nenoa.vendors.openanalyst_webhooks import read_webhook as read_webhook
 from airflow_provider_nenoa.vendors.rows import part_with_rows
@@ -53,7 +53,7 @@ def read_query_start(reply: dict[str, Any], path: str) -> Run:
     """
     query_id, _ = _id(reply, _QUERY_IDS)
     word = _word(reply, query_id)
-    has_rows = _has_rows(reply) if word is None and query_id is not None else part_with_rows(reply) is not None
+    has_rows = _has_rows(reply) if not word and query_id is not None else part_with_rows(reply) is not None
     if has_rows and status_of(word or "completed") is RunStatus.SUCCESS:
         return Run(query_id or "", word or "completed", reply)
     return _started(reply, _QUERY_IDS, path)
@@ -65,7 +65,7 @@ def read_query_results(reply: dict[str, Any], query_id: str, path: str) -> Run:
 
     :raises InvalidReply: There is no status in it, and there are no rows.
     """
-    if _word(reply, query_id) is None and "status" not in reply and _has_rows(reply):
+    if not _word(reply, query_id) and "status" not in reply and _has_rows(reply):
         return Run(query_id, "completed", reply)
     return _state(reply, query_id, path)
 
@@ -77,7 +77,9 @@ def read_agent_start(reply: dict[str, Any], path: str) -> Run:
     :raises StartOutcomeUnknown: It names no run.
     """
     run = _started(reply, _AGENT_IDS, path)
-    if run.status.is_success and not any(name in part for part in _parts(reply) for name in _AGENT_RESULTS):
+    if run.status.is_success and not any(
+        name in part for part in parts_of(reply, _ENVELOPES) for name in _AGENT_RESULTS
+    ):
         return replace(run, word="running")  # it says that the call worked: what the agent found is not there yet
     return run
 
@@ -93,8 +95,8 @@ def read_agent_run(reply: dict[str, Any], run_id: str, path: str) -> Run:
 
 def final_answer(payload: Mapping[str, Any]) -> Any:
     """Return what an agent answered, where a payload about its run names it (``final_answer``); None elsewhere."""
-    parts = (payload, *(payload.get(name) for name in (*_ENVELOPES, "result")))
-    return next((part["final_answer"] for part in parts if isinstance(part, dict) and "final_answer" in part), None)
+    parts = parts_of(payload, (*_ENVELOPES, "result"))
+    return next((part["final_answer"] for part in parts if "final_answer" in part), None)
 
 
 def read_export_start(reply: dict[str, Any], path: str) -> Run:
@@ -136,17 +138,11 @@ def read_export_link(reply: Mapping[str, Any], path: str) -> ExportLink:
 
     :raises InvalidReply: There is no URL in it.
     """
-    part = next((each for each in _parts(reply) if "download_url" in each), reply)
+    part = next((each for each in parts_of(reply, _ENVELOPES) if "download_url" in each), reply)
     url, size, expires_at = part.get("download_url"), part.get("size_bytes"), part.get("expires_at")
     if not isinstance(url, str) or not url.strip():
         raise InvalidReply(f"OpenAnalyst answered GET {path} without a 'download_url' (it has {sorted(reply)}).")
     return ExportLink(url, _whole(size), _unix_seconds(expires_at))
-
-
-def _parts(reply: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for part in (reply, *(reply.get(name) for name in _ENVELOPES)):
-        if isinstance(part, Mapping):
-            yield part
 
 
 def _has_rows(reply: Mapping[str, Any]) -> bool:
@@ -161,7 +157,7 @@ def _id(reply: Mapping[str, Any], names: Iterable[str]) -> tuple[str | None, Map
 
     An ``id`` may be that of the request: one of a better name comes first, and one with a status beside it.
     """
-    parts = sorted(_parts(reply), key=lambda part: "status" not in part)
+    parts = sorted(parts_of(reply, _ENVELOPES), key=lambda part: "status" not in part)
     for name in names:
         for part in parts:
             if (value := _id_text(part.get(name))) is not None:
@@ -174,22 +170,11 @@ def _id_text(value: Any) -> str | None:
     return text or None
 
 
-def _word(reply: Mapping[str, Any], run_id: str | None) -> str | None:
-    """
-    Return the status of a run: the one beside its id.
+def _word(reply: Mapping[str, Any], run_id: str | None) -> str:
+    def names_it(part: Mapping[str, Any]) -> bool:
+        return run_id is not None and any(_id_text(part.get(name)) == run_id for name in _IDS)
 
-    Around an object that has one, it says how the call went: ``{"status": "success", "data": {"status": "running"}}``.
-    """
-    said = [(part, word) for part in _parts(reply) if (word := text_in(part, ("status",)))]
-    if not said:
-        return None
-
-    def place(each: tuple[Mapping[str, Any], str]) -> tuple[bool, bool]:
-        part, word = each
-        names_it = run_id is not None and any(_id_text(part.get(name)) == run_id for name in _IDS)
-        return not names_it, part is reply or status_of(word) is None
-
-    return min(said, key=place)[1]
+    return status_in(list(parts_of(reply, _ENVELOPES)), names_it)
 
 
 def _started(reply: dict[str, Any], names: Iterable[str], path: str) -> Run:
@@ -207,7 +192,7 @@ def _started(reply: dict[str, Any], names: Iterable[str], path: str) -> Run:
 
 def _state(reply: dict[str, Any], run_id: str, path: str) -> Run:
     word = _word(reply, run_id)
-    if word is None:
+    if not word:
         raise InvalidReply(f"OpenAnalyst answered GET {path} without a 'status' (it has {sorted(reply)}).")
     return Run(run_id, word, reply)
 

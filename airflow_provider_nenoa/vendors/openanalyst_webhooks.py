@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_nenoa.runs import status_of
-from airflow_provider_nenoa.vendors.messages import Message, id_in, parts_of, text_in
+from airflow_provider_nenoa.vendors.messages import Message, id_in, parts_of, status_in, text_in
 
 RUN_KINDS: tuple[str, ...] = ("agent", "query", "export")
 """The kinds of runs that a webhook may be about."""
@@ -57,7 +57,9 @@ def read_webhook(payload: Any, kind: str | None = None) -> Message:
     said = said or (_KIND_OF_ID.get(name) if kind is None else None)
     if not _PART_OF_RUN.isdisjoint(words):
         return Message(run_id, "", said, event)
-    word = _word(outer, payload.get("result"), part)
+    result = payload.get("result")
+    parts = [*outer, result] if isinstance(result, Mapping) else outer
+    word = status_in(parts, lambda each: each is part, least=result)
     if not word and (said is not None or "run" in words) and written and status_of(written[-1]) is not None:
         word = written[-1]  # as in "agent.session.completed"
     return Message(run_id, word, said, event or None)
@@ -90,19 +92,3 @@ def _id_of_run(
         places = named + named_in_result + own + of_inner + of_result
     found = ((run_id, part, name) for part, name in places if (run_id := id_in(part, (name,))) is not None)
     return next(found, (None, None, ""))
-
-
-def _word(outer: list[Part], result: Any, beside: Part | None) -> str:
-    """
-    Read the status: what stands beside the id is about the same thing; around another one, it is the call's.
-
-    :param beside: The object that has the run's id; None: no id was found.
-    """
-    parts = [*outer, *([result] if isinstance(result, Mapping) else [])]
-    said = [(part, word) for part in parts if (word := text_in(part, ("status",)))]
-
-    def place(each: tuple[Part, str]) -> tuple[bool, bool, bool]:
-        part, word = each
-        return part is not beside, part is result, part is outer[0] or status_of(word) is None
-
-    return min(said, key=place)[1] if said else ""
