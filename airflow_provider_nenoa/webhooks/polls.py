@@ -54,6 +54,22 @@ class Answer(NamedTuple):
     is_enough: bool = True
 
 
+class Question(NamedTuple):
+    """
+    What is asked of the store, once or until the answer is enough.
+
+    :param conn_id: The connection that it is asked for.
+    :param read: Asks the store; it blocks.
+    :param name: Names the question: who asks the same at the same time shares the answer.
+    :param keys: What may change the answer; none: nothing can.
+    """
+
+    conn_id: str
+    read: Callable[[], Answer]
+    name: Hashable
+    keys: Sequence[Key]
+
+
 class _Read(NamedTuple):
     generation: int
     task: asyncio.Task[Answer]
@@ -97,42 +113,27 @@ class Polls:
                 log.error("The event store could not be read: %s", short(error))
                 raise try_again("The events cannot be read at the moment.") from None
 
-    async def first(
-        self,
-        request: Request,
-        conn_id: str,
-        question: Callable[[], Answer],
-        name: Hashable,
-        keys: Sequence[Key],
-        wait: float,
-    ) -> Answer:
+    async def first(self, request: Request, question: Question, wait: float) -> Answer:
         """
         Ask the store until the answer is enough, or the time is up.
 
         :param request: Who waits. When it hangs up, the wait is over.
-        :param conn_id: Its connection.
-        :param question: Asks the store; it blocks.
-        :param name: Names the question: who asks the same at the same time shares the answer.
-        :param keys: What may change the answer.
+        :param question: What is asked.
         :param wait: Seconds to wait.
         :return: The last answer.
         :raises Refusal: Too many wait already, or the store could not be read.
         """
-        with self._place(conn_id):
+        with self._place(question.conn_id):
             try:
-                return await while_connected(
-                    request, self._wait(conn_id, question, name, keys, time.monotonic() + wait)
-                )
+                return await while_connected(request, self._wait(question, time.monotonic() + wait))
             except ClientDisconnect:
                 raise Refusal(400, "incomplete", "Nobody waits any more.", CLOSE) from None
 
-    async def _wait(
-        self, conn_id: str, question: Callable[[], Answer], name: Hashable, keys: Sequence[Key], until: float
-    ) -> Answer:
-        with self.watcher.watch(*keys) as changed:
+    async def _wait(self, question: Question, until: float) -> Answer:
+        with self.watcher.watch(*question.keys) as changed:
             while True:
                 changed.clear()
-                answer = await self._shared(conn_id, question, name)
+                answer = await self._shared(question)
                 if answer.is_enough:
                     return answer
                 try:
@@ -140,11 +141,12 @@ class Polls:
                 except TimeoutError:
                     return answer
 
-    async def _shared(self, conn_id: str, question: Callable[[], Answer], name: Hashable) -> Answer:
+    async def _shared(self, question: Question) -> Answer:
         """Read what others read too. A read that began before the last change may not have seen it."""
+        name = question.name
         read = self._reads.get(name)
         if read is None or read.generation != self.watcher.generation:
-            task = asyncio.create_task(self.ask(conn_id, question))
+            task = asyncio.create_task(self.ask(question.conn_id, question.read))
             read = self._reads[name] = _Read(self.watcher.generation, task)
             task.add_done_callback(lambda _: self._reads.pop(name) if self._reads.get(name) is read else None)
         return await asyncio.shield(read.task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,14 +12,13 @@ from starlette.responses import JSONResponse, Response
 from airflow_provider_nenoa.vendors.payloads import is_token
 from airflow_provider_nenoa.webhooks.age import NewestAge
 from airflow_provider_nenoa.webhooks.gate import Gate
-from airflow_provider_nenoa.webhooks.polls import Answer, Polls
+from airflow_provider_nenoa.webhooks.polls import Answer, Polls, Question
 from airflow_provider_nenoa.webhooks.records import Events, StoredRun
 from airflow_provider_nenoa.webhooks.refusals import Refusal
 from airflow_provider_nenoa.webhooks.spent import PERIODS, Spent
 from airflow_provider_nenoa.webhooks.store import Store
 from airflow_provider_nenoa.webhooks.wait import BATCH, Wait, is_plain
 from airflow_provider_nenoa.webhooks.waits import Waits
-from airflow_provider_nenoa.webhooks.watcher import Key
 
 MAX_WAIT = 30.0
 """Seconds for which a long poll is held, at most."""
@@ -51,29 +50,27 @@ class ReadApi:
         run_id, ref = _token(request.path_params["run_id"]), _token(request.query_params.get("ref"))
         kind = request.query_params.get("kind")
         keys = [(name, conn_id, value) for name, value in (("run", run_id), ("ref", ref)) if value is not None]
-        return await self._first(
-            request,
+        question = Question(
             conn_id,
             lambda: _of_run(self._store.find(conn_id, run_id, ref, kind), lambda run: run.status.is_end),
             ("run", conn_id, run_id, ref, kind),
             keys,
-            wait,
         )
+        return await self._first(request, question, wait)
 
     async def ref(self, request: Request) -> Response:
         """Return the run with a ``ref``; with ``wait``, as soon as its id is known or it has ended."""
         conn_id, wait = await self._reader(request)
         ref = _token(request.path_params["ref"])
-        return await self._first(
-            request,
+        question = Question(
             conn_id,
             lambda: _of_run(
                 self._store.find(conn_id, ref=ref), lambda run: run.run_id is not None or run.status.is_end
             ),
             ("ref", conn_id, ref),
             [] if ref is None else [("ref", conn_id, ref)],
-            wait,
         )
+        return await self._first(request, question, wait)
 
     async def event(self, request: Request) -> Response:
         """Return a run or an event by the number of its row, which stands in the list of changes."""
@@ -99,14 +96,13 @@ class ReadApi:
         if text is None:
             return JSONResponse(Events(await self._polls.ask(conn_id, self._store.cursor), [], more=False).to_json())
         after = _cursor(text)
-        return await self._first(
-            request,
+        question = Question(
             conn_id,
             lambda: _of_events(self._store.events(conn_id, after)),
             ("events", conn_id, after),
             [("events", conn_id)],
-            wait,
         )
+        return await self._first(request, question, wait)
 
     async def waiting(self, request: Request) -> Response:
         """Note ``waiting``, ``over`` and ``spent`` of a connection, as `Waits.tell` takes them."""
@@ -133,19 +129,11 @@ class ReadApi:
         conn_id = await self._gate.reader(request)
         return conn_id, _wait(request.query_params.get("wait", "0"))
 
-    async def _first(
-        self,
-        request: Request,
-        conn_id: str,
-        question: Callable[[], Answer],
-        name: Hashable,
-        keys: Sequence[Key],
-        wait: float,
-    ) -> Response:
-        if wait == 0 or not keys:
-            return _response(await self._polls.ask(conn_id, question))
-        await self._newest_age.waited_for(conn_id)
-        return _response(await self._polls.first(request, conn_id, question, name, keys, wait))
+    async def _first(self, request: Request, question: Question, wait: float) -> Response:
+        if wait == 0 or not question.keys:
+            return _response(await self._polls.ask(question.conn_id, question.read))
+        await self._newest_age.waited_for(question.conn_id)
+        return _response(await self._polls.first(request, question, wait))
 
 
 def _of_run(found: tuple[StoredRun, str] | None, is_enough: Callable[[StoredRun], bool] = lambda run: True) -> Answer:
