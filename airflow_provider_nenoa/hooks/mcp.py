@@ -10,6 +10,7 @@ What a server may send beside the answer (progress, log messages, questions to t
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import re
 import threading
@@ -230,8 +231,8 @@ def _chunks(response: requests.Response, timeout: float) -> Iterator[bytes]:
 def _events(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Split a stream of server-sent events into the data of each."""
     data: list[bytes] = []
-    for line in _lines(chunks):
-        name, _, value = line.partition(b":")
+    for number, line in enumerate(_lines(chunks)):
+        name, _, value = (line if number else line.removeprefix(codecs.BOM_UTF8)).partition(b":")
         if not line:
             if data:
                 yield b"\n".join(data)
@@ -244,10 +245,8 @@ def _events(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Split at every kind of line end: LF, CR LF, CR."""
-    rest, first = b"", True
+    rest = b""
     for chunk in chunks:
-        if first:
-            chunk, first = chunk.removeprefix(b"\xef\xbb\xbf"), False
         # A CR at the end may be the half of a CR LF.
         text = rest + chunk
         held = b"\r" if text.endswith(b"\r") else b""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_nenoa.exceptions import (
@@ -221,7 +221,13 @@ def test_events_however_they_are_cut(events: list[list[bytes]], end: bytes, data
     assert list(mcp._events(iter(chunks))) == [b"\n".join(event) for event in events]
 
 
-@given(st.binary(max_size=200))
-def test_no_stream_breaks_the_reader(stream: bytes) -> None:
-    for event in mcp._events(iter([stream])):
-        assert b"\r" not in event
+PARTS = [b"data:", b"data: ", b"data", b"event: x", b": c"]
+PARTS += [b" ", b"{}", b"\r", b"\n", b"\r\n", b"\xef\xbb\xbf", b"\xff"]
+
+
+@given(st.lists(st.sampled_from(PARTS)).map(b"".join), st.integers(1, 9))
+@example(b"\xef\xbb\xbfdata: {}\r\r", 1)
+def test_any_stream_is_read_alike_wherever_it_is_cut(stream: bytes, size: int) -> None:
+    whole = list(mcp._events(iter([stream])))
+    assert list(mcp._events(stream[start : start + size] for start in range(0, len(stream), size))) == whole
+    assert not [event for event in whole if b"\r" in event]
