@@ -17,6 +17,7 @@ from airflow_provider_nenoa.exceptions import (
     PermanentError,
     RunFailed,
     RunTimeout,
+    ServerError,
     StartOutcomeUnknown,
 )
 from airflow_provider_nenoa.hooks.nenai import NenAIHook
@@ -460,7 +461,7 @@ def test_a_run_that_nenai_does_not_know(vendor: FakeNenAI) -> None:
 
 def test_a_run_status_path_tells_more_and_comes_first(vendor: FakeNenAI, connect: Callable[..., None]) -> None:
     connect(vendor, run_status_path="/runs/{message_id}")
-    with pytest.raises(Exception, match="GET /runs/m"):
+    with pytest.raises(ServerError, match="501 to GET /runs/m"):
         NenAIHook("nen", retry_for=0).get_run("m")
     assert vendor.calls == []
 

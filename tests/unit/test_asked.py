@@ -49,7 +49,7 @@ def test_what_cannot_be_told_is_no_change() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["context", "task"]), JSON), st.text(min_size=1))
-def test_the_same_is_the_same_and_shows_nothing(arguments: dict[str, Any], ref: str) -> None:
+def test_the_same_is_the_same(arguments: dict[str, Any], ref: str) -> None:
     found = marks(ref=ref, **arguments)
     assert changed(json.loads(json.dumps(found)), marks(ref=ref, **arguments)) == []
 

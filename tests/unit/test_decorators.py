@@ -17,10 +17,10 @@ from airflow_provider_nenoa.decorators import nenai as nenai_decorators
 from airflow_provider_nenoa.decorators import openanalyst as openanalyst_decorators
 from airflow_provider_nenoa.decorators.base import DecoratedRunOperator
 from airflow_provider_nenoa.emulator import Emulator
-from airflow_provider_nenoa.exceptions import InvalidArgument
+from airflow_provider_nenoa.exceptions import InvalidArgument, RunTimeout
 from airflow_provider_nenoa.operators.nenai import NenAIRunWorkflowOperator
 from airflow_provider_nenoa.operators.openanalyst import OpenAnalystExecuteQueryOperator, OpenAnalystRunAgentOperator
-from tests.support.task import StateStore, Task
+from tests.support.task import StateStore, Task, TaskDeferred
 from tests.unit.test_mapped_secrets import serialised
 
 WORKFLOW = "6f1b8e2a-3c44-4c1e-9d0b-0f6f0c8f2a11"
@@ -251,7 +251,7 @@ def test_the_next_attempt_goes_on_with_the_run_and_its_function_runs_again(vendo
 
     found = tried(lambda: operator("agent", work, object(), timeout=0.1))
     for _ in range(2):
-        with pytest.raises(Exception, match="did not end in time"):
+        with pytest.raises(RunTimeout, match="did not end in time"):
             found.attempt() if not calls else found.retry()
     assert len(calls) == 2
     assert vendors.control.counts()["runs_started"]["agent"] == 1
@@ -263,14 +263,14 @@ def test_another_prompt_is_told_or_starts_anew(vendors: Emulator, logged: Any) -
     mode = ["adopt"]
 
     found = tried(lambda: operator("agent", lambda: next(prompts), timeout=0.1, on_changed_arguments=mode[0]))
-    with pytest.raises(Exception, match="did not end in time"):
+    with pytest.raises(RunTimeout, match="did not end in time"):
         found.attempt()
-    with pytest.raises(Exception, match="did not end in time"):
+    with pytest.raises(RunTimeout, match="did not end in time"):
         found.retry()
     assert "was asked for something else" in logged.text
     assert "task_prompt" in logged.text
     mode[0] = "restart"
-    with pytest.raises(Exception, match="did not end in time"):
+    with pytest.raises(RunTimeout, match="did not end in time"):
         found.retry()
     assert vendors.control.counts()["runs_started"]["agent"] == 2
 
@@ -322,7 +322,7 @@ def test_a_start_after_a_look_for_a_lost_one_has_what_the_function_returned(
         lambda self, context, event, lost, inherited: starts.append((self.workflow_params, event, lost, inherited)),
     )
     made.workflow_params = {"number": 7}
-    with pytest.raises(BaseException) as deferred:
+    with pytest.raises(TaskDeferred) as deferred:
         made.defer(
             trigger=made.make_trigger("m1", poll_interval=1, deadline=1, started_at=1, told=False, ref="r"),
             method_name="execute_found",

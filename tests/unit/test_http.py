@@ -4,6 +4,7 @@ import contextlib
 import email.utils
 import json
 import random
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 import requests
 import responses
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from urllib3.util import parse_url
 
 from airflow_provider_nenoa.emulator import Emulator
 from airflow_provider_nenoa.exceptions import (
@@ -838,15 +840,22 @@ def test_no_base_url(url: str) -> None:
     assert "password" not in str(caught.value)
 
 
-@given(st.text(alphabet=st.characters(), max_size=30).map(lambda text: f"http://{text}"))
-def test_any_text_is_a_base_url_or_an_error(url: str) -> None:
+PIECES = [*"@:/?#\\%;[].a\t ", "//", "1", "%2f", "%40", "。", "ⓛ", "evil.test", "localhost", "127.0.0.1", "0x7f.1"]
+HOSTILE = st.lists(st.sampled_from(PIECES), max_size=3).map("".join) | st.text(max_size=10)
+
+
+@given(st.builds("http://{}{}{}".format, HOSTILE, st.sampled_from(["localhost", "127.0.0.1", "[::1]", ""]), HOSTILE))
+@example("http://a.localhost:8090/v1")
+@example("http://127.0.0.1.evil.test")
+@example("http://localhost.evil.test")
+def test_what_is_let_in_without_tls_is_this_machine_to_whoever_connects(url: str) -> None:
     try:
-        check_base_url(url)
+        base = check_base_url(url)
     except InvalidConnection:
         return
-    host = requests.utils.urlparse(url).hostname
-    assert host is not None
-    assert host == "localhost" or host.endswith(".localhost") or host.startswith("127.") or host == "::1"
+    sent_to = requests.Request("GET", f"{base}/runs").prepare().url
+    host = parse_url(str(sent_to)).host or ""
+    assert re.fullmatch(r"(.+\.)?localhost|127(\.\d+){3}|\[::1\]", host)
 
 
 def test_all_errors_are_airflows() -> None:

@@ -8,7 +8,7 @@ from airflow.sdk import DAG
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_provider_nenoa.emulator import Emulator
-from airflow_provider_nenoa.exceptions import AirflowFailException, NenoaError
+from airflow_provider_nenoa.exceptions import AirflowException, AirflowFailException, NenoaError
 from airflow_provider_nenoa.links.nenai import NenAIRunLink
 from airflow_provider_nenoa.operators.base import RunOperator
 from airflow_provider_nenoa.operators.nenai import NenAIDownloadResultsOperator, NenAIRunWorkflowOperator
@@ -85,14 +85,16 @@ def test_it_stays_while_deferred_and_after(emulator: Emulator, nenai: str) -> No
     assert link_of(made[-1]) == url, "Airflow writes it again when the task ends, also one that failed"
 
 
-@pytest.mark.parametrize("error", ["Trigger timeout", "Trigger failure"])
-def test_it_stays_when_airflow_ends_the_trigger(emulator: Emulator, nenai: str, error: str) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"), [("Trigger timeout", "no triggerer had said so"), ("Trigger failure", "Trigger failure")]
+)
+def test_it_stays_when_airflow_ends_the_trigger(emulator: Emulator, nenai: str, error: str, said: str) -> None:
     made: list[RunOperator] = []
     waiting = task(made, deferrable=True)
     with pytest.raises(TaskDeferred):
         waiting.make().execute(waiting.context)
     (run,) = emulator.control.runs()
-    with pytest.raises(Exception, match=r"."):
+    with pytest.raises(AirflowException, match=said):
         waiting.make().resume_execution("__fail__", {"error": error}, waiting.context)
     assert link_of(made[-1]) == f"https://app.getnen.ai/runs/{run['id']}"
 

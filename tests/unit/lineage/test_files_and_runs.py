@@ -12,7 +12,7 @@ from airflow.sdk import ObjectStoragePath
 from airflow.utils.state import TaskInstanceState
 
 from airflow_provider_nenoa.emulator import Emulator
-from airflow_provider_nenoa.exceptions import RunFailed
+from airflow_provider_nenoa.exceptions import PermissionDenied, RunFailed
 from airflow_provider_nenoa.lineage import files
 from airflow_provider_nenoa.operators.nenai import NenAIRunWorkflowOperator
 from airflow_provider_nenoa.operators.openanalyst import (
@@ -144,7 +144,7 @@ def test_an_agent_that_failed(openanalyst: str, emulator: Emulator, event_of: Ev
 def test_a_start_that_was_refused_has_no_run(openanalyst: str, emulator: Emulator, event_of: EventOf) -> None:
     emulator.control.fault("status", status=403)
     operator = agent()
-    with pytest.raises(Exception, match="403"):
+    with pytest.raises(PermissionDenied):
         run(operator)
     facet = event_of(operator, TaskInstanceState.FAILED)["run"]["facets"]["nenoa_run"]
     assert {key: facet.get(key) for key in ("runId", "status", "error", "url")} == dict.fromkeys(

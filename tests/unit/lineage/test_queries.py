@@ -19,6 +19,7 @@ from airflow_provider_nenoa.emulator import Emulator
 from airflow_provider_nenoa.exceptions import RunFailed
 from airflow_provider_nenoa.lineage.queries import ReadQueries
 from airflow_provider_nenoa.operators.openanalyst import OpenAnalystExecuteQueryOperator
+from airflow_provider_nenoa.sql.dbapi import ProgrammingError
 from airflow_provider_nenoa.vendors.openanalyst_schema import tables_of
 from tests.support.task import StateStore, TaskInstance
 
@@ -100,7 +101,7 @@ def test_several_queries(conn_id: str, event_of: EventOf) -> None:
 
 def test_a_failed_query_has_its_lineage_too(conn_id: str, emulator: Emulator, event_of: EventOf) -> None:
     operator = SQLExecuteQueryOperator(task_id="t", conn_id=conn_id, sql="SELECT nothing FROM sales")
-    with pytest.raises(Exception, match="nothing"):
+    with pytest.raises(ProgrammingError, match="nothing"):
         run(operator)
     assert names(event_of(operator, TaskInstanceState.FAILED)["inputs"]) == ["ds_abc123.sales"]
 

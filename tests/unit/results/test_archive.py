@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import logging
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_nenoa.exceptions import DownloadFailed, ResultRefused
@@ -367,19 +366,40 @@ def test_damage_is_said(content: bytes, out: str, tmp_path: Path) -> None:
 SAMPLE = zipped([("a.txt", b"x" * 500), ("b/c.bin", bytes(range(256)))])
 
 
+def is_unpacked(content: bytes) -> bool:
+    """Whether it is; what comes out of it is then what was packed, where it belongs."""
+    place = "memory://hypothesis/archive/"
+    try:
+        files = unpack(content, place)
+    except (DownloadFailed, ResultRefused):
+        return False
+    for file in files:
+        assert file["path"].startswith(place)
+        assert not {"", ".", ".."} & set(file["path"].removeprefix(place).split("/"))
+        assert content_of(file["path"]) in (b"x" * 500, bytes(range(256)))
+    return True
+
+
 @given(
     st.lists(st.tuples(st.integers(0, len(SAMPLE) - 1), st.integers(0, 255)), min_size=1, max_size=4),
-    st.integers(0, len(SAMPLE)),
+    st.just(len(SAMPLE)) | st.integers(0, len(SAMPLE)),
 )
 @example([(len(SAMPLE) - 6, 255)], len(SAMPLE))
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 def test_whatever_is_damaged_nothing_escapes(changes: list[tuple[int, int]], length: int) -> None:
     content = bytearray(SAMPLE)
     for at, value in changes:
         content[at] = value
-    with contextlib.suppress(DownloadFailed, ResultRefused):
-        files = unpack(bytes(content[:length]), "memory:///hypothesis/archive")
-        assert all("/hypothesis/archive/" in file["path"] for file in files)
+    is_unpacked(bytes(content[:length]))
+
+
+def test_one_wrong_bit_anywhere_is_said_or_changes_nothing() -> None:
+    unpacked = 0
+    for at in range(len(SAMPLE)):
+        content = bytearray(SAMPLE)
+        content[at] ^= 1
+        unpacked += is_unpacked(bytes(content))
+    assert 0 < unpacked < len(SAMPLE) / 2, "a date may be another one, a content may not"
 
 
 @given(st.lists(st.text(max_size=40), max_size=20))
