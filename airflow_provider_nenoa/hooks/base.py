@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 from airflow_provider_nenoa import metrics
 from airflow_provider_nenoa.compat import BaseHook, mask_secret
 from airflow_provider_nenoa.exceptions import ConnectionUnreadable, InvalidConnection
 from airflow_provider_nenoa.get_provider_info import connection_type
-from airflow_provider_nenoa.http import RETRY_FOR, HttpApi, base_url_of
+from airflow_provider_nenoa.http import RETRY_FOR, HttpApi, base_url_of, is_loopback
 from airflow_provider_nenoa.pacing.budget import Budget
 from airflow_provider_nenoa.vendors.settings import text_setting
 from airflow_provider_nenoa.webhooks.secret import webhook_secrets
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
     from requests.auth import AuthBase
 
+    from airflow_provider_nenoa.results.addresses import Guard
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,12 @@ class ConnectionSettings:
     def timeout(self) -> float:
         """Seconds to wait for an answer of the vendor. Default 60."""
         return self.number("timeout") or 60.0
+
+    @property
+    def private_file_hosts(self) -> list[str]:
+        """Hosts of result files, or patterns of them, that may have a private address. Default: none."""
+        hosts = map(str.strip, self.text("private_file_hosts").split(","))
+        return [host for host in hosts if host]
 
     def text(self, name: str) -> str:
         """
@@ -152,7 +160,7 @@ def read_connection(connection: Connection, conn_type: str, vendor: str, default
     except InvalidConnection as error:
         raise InvalidConnection(f"Connection '{conn_id}': {error}") from None
     settings = ConnectionSettings(conn_id, base_url, api_key, secrets[0] if secrets else None, extra)
-    settings.timeout  # noqa: B018  (a bad one is an error now, not with the first request)
+    settings.timeout, settings.private_file_hosts  # noqa: B018  (a bad one is an error now, not when a run is paid for)
     return settings
 
 
@@ -312,6 +320,15 @@ class VendorHook(ConnectionForm, BaseHook):
         :raises NenoaError: The subclass that fits what the vendor answered, or `ConnectionFailed`.
         """
         return self.api.request(method, path, params=params, json=json, raw=raw)
+
+    def file_guard(self) -> Guard:
+        """Return what decides which hosts the files of this connection's runs may be fetched from."""
+        from airflow_provider_nenoa.results.addresses import Guard
+
+        settings = self.settings
+        return Guard(
+            loopback=is_loopback(urlsplit(settings.base_url).hostname), private_hosts=settings.private_file_hosts
+        )
 
     def new_budget(self, clock: Callable[[], float] | None = None) -> Budget:
         """

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from airflow_provider_nenoa.exceptions import InvalidConnection, NenoaError
 from airflow_provider_nenoa.hooks.base import VendorHook
 from airflow_provider_nenoa.hooks.mcp import McpClient
-from airflow_provider_nenoa.http import ApiKeyAuth, HttpApi, check_base_url, is_loopback
+from airflow_provider_nenoa.http import ApiKeyAuth, HttpApi, check_base_url
 from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.vendors import nenai, nenai_mcp
 from airflow_provider_nenoa.vendors.arguments import required
@@ -293,19 +292,14 @@ class NenAIHook(VendorHook):
         :raises ResultRefused: Too many files, too large a file, or an address that is not public.
         :raises DownloadFailed: A file could not be fetched, after several tries, or a zip is damaged.
         """
-        from airflow_provider_nenoa.results.addresses import Guard
         from airflow_provider_nenoa.results.download import Downloads
         from airflow_provider_nenoa.vendors.key_paths import parse_key_paths
 
         payload = results.payload if isinstance(results, Run) else results
         message_id = results.run_id if isinstance(results, Run) else payload.get("message_id")
-        private_hosts = self.settings.text("private_file_hosts").split(",")
         downloads = Downloads(
             output_path,
-            Guard(
-                loopback=is_loopback(urlsplit(self.settings.base_url).hostname),
-                private_hosts=[host.strip() for host in private_hosts if host.strip()],
-            ),
+            self.file_guard(),
             named=parse_key_paths(files),
             unpack=unpack,
             refresh=(lambda: self.get_run(str(message_id)).payload) if self.run_status_path and message_id else None,

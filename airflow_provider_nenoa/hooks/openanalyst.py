@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidConnection, NenoaError
 from airflow_provider_nenoa.hooks.base import ConnectionSettings, VendorHook
-from airflow_provider_nenoa.http import ApiKeyAuth, is_loopback
+from airflow_provider_nenoa.http import ApiKeyAuth
 from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.vendors import openanalyst
 from airflow_provider_nenoa.vendors import openanalyst_forms as forms
@@ -321,20 +320,14 @@ class OpenAnalystHook(VendorHook):
         :raises ResultRefused: It is too large, or the link leads to an address that is not public.
         :raises DownloadFailed: It could not be fetched, or has another size than the vendor says.
         """
-        from airflow_provider_nenoa.results.addresses import Guard
         from airflow_provider_nenoa.results.single import fetch_link
 
         path = forms.export_download_path(export_id)
-        private_hosts = str(self.settings.extra.get("private_file_hosts") or "").split(",")
-        guard = Guard(
-            loopback=is_loopback(urlsplit(self.settings.base_url).hostname),
-            private_hosts=[host.strip() for host in private_hosts if host.strip()],
-        )
         return fetch_link(
             lambda: openanalyst.read_export_link(self.api.get(path), path),
             output_path,
             f"export.{export_format}",
-            guard,
+            self.file_guard(),
             max_file_size,
         )
 

@@ -197,6 +197,7 @@ def test_a_setting_that_is_no_text(connect: Connect, value: Any) -> None:
         ({"extra": {"timeout": "nan"}}, "must be a positive number"),
         ({"extra": {"timeout": "inf"}}, "must be a positive number"),
         ({"extra": {"timeout": [1]}}, "must be a positive number"),
+        ({"extra": {"private_file_hosts": ["minio.corp"]}}, "'private_file_hosts' is .*; it must be a text"),
     ],
 )
 def test_a_connection_that_cannot_be_used(
@@ -245,6 +246,14 @@ def test_no_connection(conn_type: str) -> None:
         _ = HOOKS[conn_type]("nobody").settings
     # Airflow says the same of a secrets backend that is down for a moment.
     assert not isinstance(e.value, AirflowFailException)
+
+
+@pytest.mark.parametrize("conn_type", HOOKS)
+def test_private_hosts(connect: Connect, conn_type: str) -> None:
+    guard = HOOKS[conn_type](connect(conn_type, extra={"private_file_hosts": " Minio.corp,, *.s3.corp\n"})).file_guard()
+    assert (guard.private_hosts, guard.loopback) == (("minio.corp", "*.s3.corp"), False)
+    emulated = HOOKS[conn_type](connect(conn_type, "http://127.0.0.1:8090")).file_guard()
+    assert (emulated.private_hosts, emulated.loopback) == ((), True)
 
 
 @pytest.mark.parametrize("timeout", [None, "", "60", 60, 60.5])
