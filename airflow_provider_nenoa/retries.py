@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow_provider_nenoa.exceptions import AirflowOptionalProviderFeatureException, NenoaError
+from airflow_provider_nenoa.exceptions import AirflowOptionalProviderFeatureException, InvalidArgument, NenoaError
 
 try:
     from airflow.sdk.definitions.retry_policy import RetryAction, RetryDecision, RetryPolicy
@@ -34,6 +34,8 @@ class RetryAfterPolicy(RetryPolicy):
     """
 
     def __init__(self, otherwise: RetryPolicy | None = None, *, longest: timedelta = LONGEST) -> None:
+        if not isinstance(longest, timedelta):
+            raise InvalidArgument(f"'longest' must be a timedelta, such as timedelta(hours=6), not {longest!r}.")
         self.otherwise = otherwise
         self.longest = longest
 

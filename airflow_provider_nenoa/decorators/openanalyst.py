@@ -108,7 +108,7 @@ def openanalyst_query_task(
     multiple_outputs: bool = False,
     dataset_id: str | None = None,
     dataset_name: str | None = None,
-    query_timeout: float | None = None,
+    query_timeout: float | timedelta | None = None,
     parameters: Mapping[str, Any] | str | None = None,
     output_path: str | None = None,
     output_format: Literal["jsonl", "csv", "parquet"] | None = None,

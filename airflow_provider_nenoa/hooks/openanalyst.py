@@ -12,7 +12,7 @@ from airflow_provider_nenoa.http import ApiKeyAuth
 from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.vendors import openanalyst
 from airflow_provider_nenoa.vendors import openanalyst_forms as forms
-from airflow_provider_nenoa.vendors.arguments import required
+from airflow_provider_nenoa.vendors.arguments import required, whole_number
 from airflow_provider_nenoa.vendors.openanalyst import PLANS
 from airflow_provider_nenoa.vendors.openanalyst_names import id_of_named
 from airflow_provider_nenoa.vendors.openanalyst_pages import Listing
@@ -20,6 +20,7 @@ from airflow_provider_nenoa.vendors.openanalyst_schema import Column, tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import timedelta
 
     from requests.auth import AuthBase
 
@@ -173,7 +174,7 @@ class OpenAnalystHook(VendorHook):
         query: str | None = None,
         *,
         question: str | None = None,
-        query_timeout: float | None = None,
+        query_timeout: float | timedelta | None = None,
         extra_body: Mapping[str, Any] | None = None,
         webhook_url: str | None = None,
         before_send: Callable[[], None] | None = None,
@@ -185,8 +186,8 @@ class OpenAnalystHook(VendorHook):
         :param dataset_id: The dataset to query.
         :param query: The SQL.
         :param question: A question in natural language, instead of the SQL. Form ``server`` only.
-        :param query_timeout: Seconds after which the vendor shall give up the query; its ``timeout``, whose unit its
-            page does not name. Form ``server`` only. Default: the vendor's own.
+        :param query_timeout: Seconds, or a timedelta, after which the vendor shall give up the query; its ``timeout``,
+            whose unit its page does not name. Form ``server`` only. Default: the vendor's own.
         :param extra_body: Fields to add to the request's body, for what the vendor takes and this method does not.
         :param webhook_url: Where the vendor reports the end of a large query. Not sent in the form ``server``.
         :param before_send: Called immediately before the request goes out.
@@ -375,9 +376,7 @@ class OpenAnalystHook(VendorHook):
         return forms.FORMS[name]
 
     def _objects(self, path: str, page_size: int) -> Iterator[dict[str, Any]]:
-        if not isinstance(page_size, int) or page_size < 1:
-            raise InvalidArgument(f"'page_size' must be a whole number of at least 1, not {page_size!r}.")
-        return self._pages(path, page_size)
+        return self._pages(path, whole_number("page_size", page_size))
 
     def _pages(self, path: str, page_size: int) -> Iterator[dict[str, Any]]:
         listing = Listing(path, self.form.first_page(page_size))

@@ -23,10 +23,12 @@ except ImportError as missing:
 from airflow_provider_nenoa.hooks.base import ConnectionForm, ConnectionSettings
 from airflow_provider_nenoa.hooks.openanalyst import OpenAnalystHook
 from airflow_provider_nenoa.sql.inspector import TableInspector
+from airflow_provider_nenoa.vendors.arguments import seconds
 from airflow_provider_nenoa.vendors.openanalyst_schema import tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import timedelta
 
     from airflow.sdk import Connection
 
@@ -44,8 +46,9 @@ class OpenAnalystSqlHook(ConnectionForm, DbApiHook):
     :param openanalyst_sql_conn_id: A connection of type ``openanalyst_sql``: password = API key, schema = dataset id,
         host = base URL if it is not ``https://api.openanalyst.com/v1``. Default ``openanalyst_sql_default``.
     :param schema: The dataset's id, instead of the connection's; what operators call ``database``.
-    :param query_timeout: Seconds to wait for one query. Default 24 hours.
-    :param poll_interval: Shortest interval in seconds at which a long query is asked for. Default 2.
+    :param query_timeout: Seconds, or a timedelta, to wait for one query. Default 24 hours.
+    :param poll_interval: Shortest interval, in seconds or as a timedelta, at which a long query is asked for. Default
+        2.
     :param allow_partial: Take fewer rows than the vendor says there are. Default: that is an error.
     :param kwargs: ``log_sql`` of ``DbApiHook``; extra fields of the connection, which operators pass on, are ignored.
     """
@@ -59,16 +62,16 @@ class OpenAnalystSqlHook(ConnectionForm, DbApiHook):
         self,
         *args: Any,
         schema: str | None = None,
-        query_timeout: float = 86_400.0,
-        poll_interval: float = 2.0,
+        query_timeout: float | timedelta = 86_400.0,
+        poll_interval: float | timedelta = 2.0,
         allow_partial: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, schema=schema, **kwargs)
         self.allow_partial = allow_partial
         self.schema = schema
-        self.query_timeout = query_timeout
-        self.poll_interval = poll_interval
+        self.query_timeout = seconds("query_timeout", query_timeout)  # now, not when a query has been sent
+        self.poll_interval = seconds("poll_interval", poll_interval)
         self._queries: list[str] = []
         self._query_id: str | None = None
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.configuration import conf
 from airflow.sdk.bases.notifier import BaseNotifier
 
+from airflow_provider_nenoa.triggers import positive_seconds
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import timedelta
 
     from airflow.sdk import Context
 
@@ -35,8 +38,9 @@ class OpenAnalystAgentNotifier(BaseNotifier):
     :param agent_id: The agent, as for `OpenAnalystRunAgentOperator`. (templated)
     :param then: Another notifier, or any callable that takes the context: the answer is ``agent_answer`` in it, and so
         in that notifier's templates. Default: it only goes to the log.
-    :param timeout: Seconds to wait for the answer. Default: 5 less than Airflow grants.
-    :param poll_interval: Shortest interval, in seconds, at which the agent is asked for it. Default 2.
+    :param timeout: Seconds, or a timedelta, to wait for the answer. Default: 5 less than Airflow grants.
+    :param poll_interval: Shortest interval, in seconds or as a timedelta, at which the agent is asked for it. Default
+        2.
     :param openanalyst_conn_id: The connection. Default ``openanalyst_default``. (templated)
     """
 
@@ -48,16 +52,16 @@ class OpenAnalystAgentNotifier(BaseNotifier):
         task_prompt: str = PROMPT,
         agent_id: str | None = None,
         then: Callable[[Context], Any] | None = None,
-        timeout: float | None = None,
-        poll_interval: float = 2.0,
+        timeout: float | timedelta | None = None,
+        poll_interval: float | timedelta = 2.0,
         openanalyst_conn_id: str = "openanalyst_default",
     ) -> None:
         super().__init__()
         self.task_prompt = task_prompt
         self.agent_id = agent_id
         self.then = then
-        self.timeout = timeout
-        self.poll_interval = poll_interval
+        self.timeout = None if timeout is None else positive_seconds("timeout", timeout)
+        self.poll_interval = positive_seconds("poll_interval", poll_interval)
         self.openanalyst_conn_id = openanalyst_conn_id
 
     def notify(self, context: Context) -> None:

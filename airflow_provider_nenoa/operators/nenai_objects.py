@@ -8,6 +8,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_nenoa.operators.base import one_of
 from airflow_provider_nenoa.operators.nenai_base import workflow_of
+from airflow_provider_nenoa.triggers import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +74,7 @@ class NenAIListRunsOperator(BaseOperator):
         one_of("workflow", workflow_id, workflow_name)
         self.workflow_id = workflow_id
         self.workflow_name = workflow_name
-        self.limit = limit
+        self.limit = whole_number("limit", limit)
         self.nenai_conn_id = nenai_conn_id
 
     def execute(self, context: Context) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from airflow_provider_nenoa.operators.openanalyst_base import (
     id_of,
     id_to_check,
 )
-from airflow_provider_nenoa.triggers import whole_number, yes_or_no
+from airflow_provider_nenoa.triggers import positive_seconds, whole_number, yes_or_no
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -195,9 +195,9 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
     :param query: The SQL, or the name of a ``.sql`` file. Give either this or ``question``. (templated)
     :param question: A question in natural language, instead of the SQL. Only where the connection's ``api_form`` is
         ``server``. (templated)
-    :param query_timeout: Seconds after which OpenAnalyst shall give up the query: the ``timeout`` of its API, whose
-        unit the vendor does not name. Not to be mixed up with this operator's own ``timeout``. Only where the
-        connection's ``api_form`` is ``server``. Default: the vendor's own.
+    :param query_timeout: Seconds, or a timedelta, after which OpenAnalyst shall give up the query: the ``timeout`` of
+        its API, whose unit the vendor does not name. Not to be mixed up with this operator's own ``timeout``. Only
+        where the connection's ``api_form`` is ``server``. Default: the vendor's own.
     :param parameters: Values for placeholders such as ``:region`` in the query. They are written into its text here,
         because the vendor's API takes none; what cannot be bound safely is refused: see `binding.bind`. (templated)
     :param output_path: Where to store the rows: any URL that Airflow's ``ObjectStoragePath`` understands, of a file or,
@@ -245,7 +245,7 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
         dataset_name: str | None = None,
         query: str | None = None,
         question: str | None = None,
-        query_timeout: float | None = None,
+        query_timeout: float | timedelta | None = None,
         parameters: Mapping[str, Any] | str | None = None,
         output_path: str | None = None,
         output_format: Literal["jsonl", "csv", "parquet"] | None = None,
@@ -292,7 +292,7 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
         self._found_id: str | None = None
         self.query = query
         self.question = question
-        self.query_timeout = query_timeout
+        self.query_timeout = None if query_timeout is None else positive_seconds("query_timeout", query_timeout)
         self.parameters = parameters
         self.output_path = output_path
         self.output_format = output_format

@@ -83,16 +83,14 @@ class RunSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         if timeout is not None:  # Airflow 3.0 has no None for its default
-            kwargs["timeout"] = timeout
+            kwargs["timeout"] = positive_seconds("timeout", timeout)
         super().__init__(
-            poke_interval=poke_interval,
+            poke_interval=positive_seconds("poke_interval", poke_interval),
             mode=mode,
             soft_fail=soft_fail,
             never_fail=never_fail,
             **kwargs,
         )
-        for name in ("poke_interval", "timeout"):
-            positive_seconds(name, getattr(self, name))
         switches = {
             "soft_fail": soft_fail,
             "never_fail": never_fail,

@@ -50,6 +50,29 @@ def path_segment(name: str, value: object) -> str:
     return quote(text, safe="")
 
 
+def seconds(name: str, value: object) -> float:
+    """
+    Return a duration in seconds; a timedelta is one, too.
+
+    :raises InvalidArgument: It is not a number or timedelta above 0, or does not end.
+    """
+    found = value.total_seconds() if isinstance(value, datetime.timedelta) else value
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 < found < math.inf:
+        raise InvalidArgument(f"'{name}' must be more than 0 seconds, not {value!r}. Nothing was sent.")
+    return int(found) if found == int(found) else found  # 30, and not 30.0: an API may take whole seconds only
+
+
+def whole_number(name: str, value: object) -> int:
+    """
+    Return a number of things.
+
+    :raises InvalidArgument: It is no whole number, or less than 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidArgument(f"'{name}' must be a whole number of at least 1, not {value!r}. Nothing was sent.")
+    return value
+
+
 def plain(name: str, value: object) -> Any:
     """
     Return a value as JSON has it, made of dict, list, str, int, float, bool and None only.

@@ -19,6 +19,7 @@ from airflow_provider_nenoa.exceptions import (
     ServerError,
 )
 from airflow_provider_nenoa.runs import Run
+from airflow_provider_nenoa.vendors.arguments import whole_number
 from airflow_provider_nenoa.vendors.json_text import read_json
 from airflow_provider_nenoa.vendors.messages import id_in, text_in
 
@@ -55,9 +56,7 @@ def list_runs_arguments(workflow_id: str, limit: int) -> dict[str, Any]:
 
     :raises InvalidArgument: The limit is not a number of runs.
     """
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise InvalidArgument(f"'limit' must be a whole number of at least 1, not {limit!r}. Nothing was sent.")
-    return {"workflowId": workflow_id, "limit": limit}
+    return {"workflowId": workflow_id, "limit": whole_number("limit", limit)}
 
 
 def list_workflows_arguments(deployment_id: str | None) -> dict[str, Any]:

@@ -9,11 +9,19 @@ forms whatever is sent: see `openanalyst`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, ClassVar, NoReturn
 
 from airflow_provider_nenoa.exceptions import InvalidArgument
-from airflow_provider_nenoa.vendors.arguments import json_object, path_segment, plain, required, with_extra
+from airflow_provider_nenoa.vendors.arguments import (
+    json_object,
+    path_segment,
+    plain,
+    required,
+    seconds,
+    whole_number,
+    with_extra,
+)
 
 DATASETS_PATH = "/datasets"
 REPORTS_PATH = "/reports"
@@ -86,7 +94,7 @@ class Form:
         query: str | None,
         *,
         question: str | None = None,
-        query_timeout: float | None = None,
+        query_timeout: float | timedelta | None = None,
         webhook_url: str | None = None,
         extra_body: Mapping[str, Any] | None = None,
     ) -> Start:
@@ -147,7 +155,7 @@ class ApiForm(Form):
         query: str | None,
         *,
         question: str | None = None,
-        query_timeout: float | None = None,
+        query_timeout: float | timedelta | None = None,
         webhook_url: str | None = None,
         extra_body: Mapping[str, Any] | None = None,
     ) -> Start:
@@ -214,11 +222,7 @@ class ServerForm(Form):
         if model is not None:
             body["model"] = required("model", model)
         if max_steps is not None:
-            if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
-                raise InvalidArgument(
-                    f"'max_steps' must be a whole number of at least 1, not {max_steps!r}. Nothing was sent."
-                )
-            body["max_steps"] = max_steps
+            body["max_steps"] = whole_number("max_steps", max_steps)
         return "/agents/run", with_extra(body, extra_body)
 
     def query(
@@ -227,7 +231,7 @@ class ServerForm(Form):
         query: str | None,
         *,
         question: str | None = None,
-        query_timeout: float | None = None,
+        query_timeout: float | timedelta | None = None,
         webhook_url: str | None = None,
         extra_body: Mapping[str, Any] | None = None,
     ) -> Start:
@@ -235,7 +239,7 @@ class ServerForm(Form):
         sql = required("query", query) if question is None else required("question", question)
         body: dict[str, Any] = {"dataset_id": required("dataset_id", dataset_id), "sql": sql}
         if query_timeout is not None:
-            body["timeout"] = _seconds("query_timeout", query_timeout)
+            body["timeout"] = seconds("query_timeout", query_timeout)
         return f"{QUERIES_PATH}/run", with_extra(body, extra_body)
 
     def export(
@@ -285,12 +289,6 @@ FORMS: Mapping[str, Form] = {form.name: form for form in (ApiForm(), ServerForm(
 
 def _callback(webhook_url: str | None) -> dict[str, str]:
     return {"webhook_url": webhook_url} if webhook_url else {}
-
-
-def _seconds(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise InvalidArgument(f"'{name}' must be more than 0 seconds, not {value!r}. Nothing was sent.")
-    return value
 
 
 def _date_range(value: object) -> dict[str, str]:

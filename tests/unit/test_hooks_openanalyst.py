@@ -141,6 +141,7 @@ BAD: dict[str, Callable[[OpenAnalystHook], Any]] = {
     "'dataset_id' must be a non-empty string, not [7]": lambda hook: hook.get_dataset([7]),  # type: ignore[arg-type]
     "'report_id' cannot be '.'": lambda hook: hook.get_report("."),
     "'page_size' must be a whole number of at least 1, not 0": lambda hook: hook.list_datasets(page_size=0),
+    "'page_size' must be a whole number of at least 1, not True": lambda hook: hook.list_datasets(page_size=True),
     "'page_size' must be a whole number of at least 1, not 1.5": lambda hook: hook.list_reports(page_size=1.5),  # type: ignore[arg-type]
 }
 

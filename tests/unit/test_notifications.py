@@ -9,6 +9,7 @@ from airflow.sdk import DAG, BaseNotifier
 
 from airflow_provider_nenoa.compat import mask_secret
 from airflow_provider_nenoa.emulator import Emulator
+from airflow_provider_nenoa.exceptions import InvalidArgument
 from airflow_provider_nenoa.notifications.agent import OpenAnalystAgentNotifier
 from tests.support.task import TaskInstance
 
@@ -63,6 +64,12 @@ def test_the_agent_is_told_and_its_answer_goes_to_the_log(agents: Emulator, logg
     assert "The error: no space left" in prompt
     assert "The OpenAnalyst agent answers: " in logged.text
     assert "The disk is full." in logged.text
+
+
+@pytest.mark.parametrize("name", ["timeout", "poll_interval"])
+def test_times_that_are_none_are_refused_when_the_dag_is_parsed(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"'{name}' must be a number of seconds or a timedelta"):
+        notifier(**{name: "5"})
 
 
 def test_a_dag_that_has_failed_has_no_task(agents: Emulator) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -120,6 +120,11 @@ def test_what_is_refused_before_anything_is_sent(message: str) -> None:
     assert "Nothing was sent" in text
     if "knows no" in text:
         assert f"'api_form' to '{'api' if 'server' in message else 'server'}'" in text
+
+
+@pytest.mark.parametrize(("given", "sent"), [(30, "30"), (30.0, "30"), (1.5, "1.5"), (timedelta(minutes=2), "120")])
+def test_whole_seconds_are_sent_as_a_whole_number(given: Any, sent: str) -> None:
+    assert json.dumps(SERVER.query("d", "q", query_timeout=given)[1]["timeout"]) == sent
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), True, "30"])

@@ -12,6 +12,7 @@ from airflow.sdk import DAG
 from airflow_provider_nenoa.emulator import Emulator
 from airflow_provider_nenoa.exceptions import (
     AuthenticationError,
+    InvalidArgument,
     NenoaError,
     RateLimited,
     RunFailed,
@@ -73,6 +74,11 @@ def test_the_delay(error: BaseException, seconds: float | None) -> None:
         assert decision.action is policies.RetryAction.RETRY
         assert decision.retry_delay == timedelta(seconds=seconds)
         assert "listens again" in decision.reason
+
+
+def test_the_longest_delay_is_a_timedelta() -> None:
+    with pytest.raises(InvalidArgument, match=r"'longest' must be a timedelta, such as .*, not 3600"):
+        RetryAfterPolicy(longest=3600)  # type: ignore[arg-type]
 
 
 def test_another_policy_decides_about_all_other_failures() -> None:

@@ -304,6 +304,14 @@ def test_a_query_that_takes_too_long(conn_id: str) -> None:
     assert not isinstance(caught.value, exceptions.PermanentError)
 
 
+@pytest.mark.parametrize("name", ["query_timeout", "poll_interval"])
+@pytest.mark.parametrize("wrong", ["600", 0, True])
+def test_times_that_are_none_are_refused_before_a_query_is_sent(name: str, wrong: Any) -> None:
+    with pytest.raises(exceptions.InvalidArgument, match=f"'{name}' must be more than 0 seconds, not {wrong!r}"):
+        OpenAnalystSqlHook("sql", **{name: wrong})
+    assert getattr(OpenAnalystSqlHook("sql", **{name: datetime.timedelta(minutes=2)}), name) == 120
+
+
 def test_a_query_that_fails_later(cursor: dbapi.Cursor) -> None:
     with pytest.raises(dbapi.DatabaseError, match="no such table: nowhere"):
         cursor.execute("/* slow: 0.1 */ SELECT * FROM nowhere")
