@@ -3,7 +3,7 @@
 #   PYTHON=...     the interpreter, 3.11 or newer (default: the first that is found)
 #   AIRFLOW=3.0    another minor version of Airflow, in an environment of its own; for any target
 #   NENOA_HA=20    how many workflows, and agents, `make ha-test` runs (default: 200)
-#   INPUTS=...    how many requests `make fuzz` makes (default: 100,000)
+#   INPUTS=...     how many requests `make fuzz` makes (default: 100,000)
 #   TESTS=...      what `make test` runs, with pytest's options (default: everything but benchmarks and the crash suite)
 
 AIRFLOW ?= 3.3
@@ -91,6 +91,7 @@ bench: $(BENCH_INSTALLED) ## Run the benchmarks; prints a table, writes docs/ben
 
 lint: $(INSTALLED) ## Check the style, and that no import goes up
 	$(RUN) ruff check .
+	$(RUN) ruff format --check .
 	$(VENV)/bin/lint-imports
 
 types: $(INSTALLED) ## Check the types
