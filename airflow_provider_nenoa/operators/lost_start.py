@@ -28,10 +28,10 @@ MADE_WITHIN = 60.0
 """Seconds after we have ceased to wait for the start's reply within which the vendor has made the run, if it has."""
 SLACK = 2.0
 """Seconds by which times may differ where the vendor tells its clock: it does so in whole seconds, as its list may."""
-SHOWN = 10
-"""Ids that a message repeats, at most."""
 BLIND_SLACK = 15.0
 """The same where it does not, and both clocks are trusted to be about right."""
+SHOWN = 10
+"""Ids that a message repeats, at most."""
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ class NenAIDownloadResultsOperator(BaseOperator):
     The payload with their URLs comes from our receiver, or from NenAI where the connection names a
     ``run_status_path``. The URLs expire: let this task follow the run's end closely.
 
-    Returns a list with one dict per file: ``name`` (where its URL stands in the payload), ``path``, ``size`` (bytes)
-    and ``sha256``.
+    Returns a list with one dict per file: ``name`` (what the zip calls it, or where its URL stands in the payload),
+    ``path``, ``size`` (bytes) and ``sha256``.
 
     :param message_id: The ``messageId`` of the run. (templated)
     :param output_path: The directory to store the files in: any URL that Airflow's ``ObjectStoragePath`` understands.
