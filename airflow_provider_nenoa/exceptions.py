@@ -122,6 +122,7 @@ class StartOutcomeUnknown(NenoaError):
 
     :param message: What happened, and what to do.
     :param why: Why there was no clear answer, in a few words.
+    :param options: Those of `NenoaError`.
     """
 
     def __init__(self, message: str, *, why: str = "", **options: Any) -> None:

@@ -128,7 +128,13 @@ class OpenAnalystHook(VendorHook):
         return self._objects(forms.DATASETS_PATH, page_size)
 
     def get_dataset(self, dataset_id: str) -> dict[str, Any]:
-        """Fetch the metadata and schema of one dataset."""
+        """
+        Fetch the metadata and schema of one dataset.
+
+        :param dataset_id: The dataset.
+        :return: A dict with every field the vendor sent.
+        :raises NotFound: The workspace has no such dataset.
+        """
         return self.api.get(forms.dataset_path(dataset_id))
 
     def known_schema(self, dataset_id: str) -> dict[str, list[Column]]:
@@ -161,7 +167,7 @@ class OpenAnalystHook(VendorHook):
         return id_of_named("report", required("report_name", report_name), self.list_reports())
 
     def get_report(self, report_id: str) -> dict[str, Any]:
-        """Fetch one report and its data."""
+        """Fetch one report and its data, as `get_dataset` does a dataset."""
         return self.api.get(forms.report_path(report_id))
 
     def list_dashboards(self, *, page_size: int = 100) -> Iterator[dict[str, Any]]:
@@ -216,6 +222,8 @@ class OpenAnalystHook(VendorHook):
 
         :param query_id: The ``id`` that `execute_query` got.
         :param large: Reads an answer with many rows: see `results.reply`. Default: all are held in memory.
+        :return: Running; or ended, with ``columns``, ``rows``, ``row_count`` in its payload if it has succeeded.
+        :raises NotFound: The workspace has no such query.
         """
         path = forms.query_results_path(query_id)
         return openanalyst.read_query_results(self.api.get(path, large=large), query_id, path)
@@ -266,6 +274,8 @@ class OpenAnalystHook(VendorHook):
         Ask how an agent run stands, and for its result once it is ``completed``.
 
         :param run_id: The id that `run_agent` got: a ``run_id``, or that of a session.
+        :return: The run, with the vendor's whole answer as its payload.
+        :raises NotFound: The workspace has no such run.
         """
         path = self.form.agent_run_path(run_id)
         return openanalyst.read_agent_run(self.api.get(path), run_id, path)
@@ -299,6 +309,8 @@ class OpenAnalystHook(VendorHook):
         Ask how an export stands: it succeeds with the status ``ready``.
 
         :param export_id: The ``id`` that `start_export` got.
+        :return: The export, with the vendor's whole answer as its payload.
+        :raises NotFound: The workspace has no such export.
         """
         path = forms.export_path(export_id)
         return openanalyst.read_export(self.api.get(path), export_id, path)

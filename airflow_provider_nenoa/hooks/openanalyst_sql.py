@@ -50,6 +50,7 @@ class OpenAnalystSqlHook(ConnectionForm, DbApiHook):
     :param poll_interval: Shortest interval, in seconds or as a timedelta, at which a long query is asked for. Default
         2.
     :param allow_partial: Take fewer rows than the vendor says there are. Default: that is an error.
+    :param args: The connection's id, as ``DbApiHook`` takes it.
     :param kwargs: ``log_sql`` of ``DbApiHook``; extra fields of the connection, which operators pass on, are ignored.
     """
 
@@ -114,8 +115,14 @@ class OpenAnalystSqlHook(ConnectionForm, DbApiHook):
         """
         Run one query or several, as ``DbApiHook`` does.
 
-        :param sql: The SQL.
+        :param sql: The SQL, or a list of queries.
+        :param autocommit: Without meaning: the API has no transactions.
         :param parameters: Values for its ``:name`` placeholders. Several queries share them; none needs all.
+        :param handler: Called with the cursor of each query; what it returns is the result.
+        :param split_statements: Whether a text is taken apart at its semicolons. Default False.
+        :param return_last: Whether of several queries only the last result is returned. Default True.
+        :return: What ``handler`` returned, or a list of that; None without one.
+        :raises dbapi.Error: The query failed: see `sql.dbapi`.
         """
         if isinstance(parameters, Mapping) and parameters:  # bound together, so that none is unused by all of them
             if not isinstance(sql, str):

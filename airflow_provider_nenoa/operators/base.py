@@ -145,6 +145,7 @@ class RunOperator(BaseOperator):
 
         :param started_at: When the start was sent, in Unix seconds.
         :param ref: The token in its callback URL.
+        :param context: The task's context: runs of other tasks of the same DAG run are not ours.
         """
         raise NotImplementedError
 

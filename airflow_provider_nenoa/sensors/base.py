@@ -262,7 +262,7 @@ class RunSensor(BaseSensorOperator):
         hook = self._hook()
         told = hook.may_be_told
         if not told and not self.kind.can_poll(hook):
-            raise asking.cannot_be_learnt(hook, self.kind)
+            raise self.kind.cannot_be_learnt(self.conn_id)
         now = time.monotonic()
         vendor = not told or self._asked_vendor_at is None or now - self._asked_vendor_at >= SAFETY_INTERVAL
         if vendor:

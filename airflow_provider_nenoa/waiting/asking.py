@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_nenoa.exceptions import InvalidConnection, NenoaError, ReceiverUnavailable
+from airflow_provider_nenoa.exceptions import NenoaError, ReceiverUnavailable
 from airflow_provider_nenoa.pacing import blocking
 from airflow_provider_nenoa.pacing.pace import LONGEST_INTERVAL, SAFETY_INTERVAL
 from airflow_provider_nenoa.runs import Run
@@ -43,14 +43,6 @@ def receiver_of(hook: VendorHook, **options: Any) -> ReceiverClient | None:
 
     secret = hook.settings.webhook_secret
     return ReceiverClient(hook.conn_id, secret, **options) if secret else None
-
-
-def cannot_be_learnt(hook: VendorHook, kind: Kind) -> InvalidConnection:
-    """Return the error for a connection without a webhook secret, of a vendor that cannot be asked."""
-    return InvalidConnection(
-        f"Connection '{hook.conn_id}' has neither a 'webhook_secret' nor an 'mcp_url': the end of {kind.a_run} "
-        "cannot be learnt.\nSet the secret with which the vendor signs its webhooks, or the address of its MCP server."
-    )
 
 
 def last_words(hook: VendorHook, kind: Kind, run_id: str) -> None:
@@ -279,7 +271,7 @@ def wait(
     hears = told or not can_poll or not hook.takes_callbacks
     receiver = receiver_of(hook, retry_for=0.0) if hears else None
     if receiver is None and not can_poll:
-        raise cannot_be_learnt(hook, kind)
+        raise kind.cannot_be_learnt(hook.conn_id)
     listen = one = None
     if receiver is not None:
         awaited = Wait(key.kind, key.run_id, key.ref, started_at, **report.present_task())

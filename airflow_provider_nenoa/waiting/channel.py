@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from airflow_provider_nenoa import metrics
-from airflow_provider_nenoa.exceptions import ConnectionUnreadable, InvalidConnection, NenoaError
+from airflow_provider_nenoa.exceptions import ConnectionUnreadable, NenoaError
 from airflow_provider_nenoa.runs import same_run, status_of
 from airflow_provider_nenoa.waiting.kinds import KINDS, Ended, RunKey
 
@@ -242,11 +242,7 @@ class Channel:
             hook = await self._patiently_open_hook()
             sources = self._make_sources(self, hook)
             if not sources:
-                raise InvalidConnection(
-                    f"Connection '{self.conn_id}' has neither a 'webhook_secret' nor an 'mcp_url': the end of a run "
-                    "cannot be learnt.\nSet the secret with which the vendor signs its webhooks, or the address of its "
-                    "MCP server."
-                )
+                raise KINDS[self.kind].cannot_be_learnt(self.conn_id)
             self._sources, self._may_be_told = sources, hook.may_be_told
             for watched in self.watched.values():
                 self._add(watched)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_nenoa.exceptions import InvalidReply, NotFound
+from airflow_provider_nenoa.exceptions import InvalidConnection, InvalidReply, NotFound
 from airflow_provider_nenoa.runs import Run, RunStatus, status_of
 
 if TYPE_CHECKING:
@@ -59,6 +59,13 @@ class Kind:
     def a_run(self) -> str:
         """Name a run of this kind in a message."""
         return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name} run"
+
+    def cannot_be_learnt(self, conn_id: str) -> InvalidConnection:
+        """Return the error for a connection without a webhook secret, of a vendor that cannot be asked."""
+        return InvalidConnection(
+            f"Connection '{conn_id}' has neither a 'webhook_secret' nor an 'mcp_url': the end of {self.a_run} cannot "
+            "be learnt.\nSet the secret with which the vendor signs its webhooks, or the address of its MCP server."
+        )
 
     def hand_over(self, run: Run) -> Run | None:
         """Return the run if its payload may travel in a trigger's event."""
