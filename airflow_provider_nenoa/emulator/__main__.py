@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     try:
         sock = listen(arguments.host, arguments.port)
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # the latter: there is no such port
         print(f"Cannot listen on {arguments.host}:{arguments.port}: {error}", file=sys.stderr)
         return 1
     url = f"http://{arguments.host}:{sock.getsockname()[1]}"

@@ -177,14 +177,14 @@ def test_a_command_that_makes_no_sense(options: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_that_is_taken() -> None:
+def test_a_port_that_is_taken_and_one_that_there_is_not() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "airflow_provider_nenoa.emulator", "--port", port]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 1
-    assert port in done.stderr
-    assert "Traceback" not in done.stderr
+        for port in (str(taken.getsockname()[1]), "70000"):
+            command = [sys.executable, "-m", "airflow_provider_nenoa.emulator", "--port", port]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"Cannot listen on 127.0.0.1:{port}: ")
+            assert "Traceback" not in done.stderr
 
 
 def test_the_plugin_in_a_users_project(tmp_path: os.PathLike[str]) -> None:
