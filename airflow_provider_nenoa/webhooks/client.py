@@ -62,7 +62,7 @@ class ReceiverClient:
         timeout: float = 10.0,
         retry_for: float = 10.0,
     ) -> None:
-        self.conn_id = _checked_conn_id(conn_id)
+        self.conn_id = checked_conn_id(conn_id)
         self.base_url = (base_url or receiver_url()).rstrip("/")
         self.timeout = timeout
         self.retry_for = retry_for
@@ -261,7 +261,7 @@ def callback_url(conn_id: str, ref: str, kind: str | None = None) -> str:
             "full address."
         )
     query = urlencode({"ref": _checked_token("ref", ref), **({"kind": kind} if kind else {})})
-    return f"{base}/webhooks/{quote(_checked_conn_id(conn_id), safe='')}?{query}"
+    return f"{base}/webhooks/{quote(checked_conn_id(conn_id), safe='')}?{query}"
 
 
 def receiver_url() -> str:
@@ -295,7 +295,12 @@ def _path_of_base_url() -> str:
     return str(conf.get("api", "base_url", fallback=None) or "").strip().rstrip("/")
 
 
-def _checked_conn_id(conn_id: str) -> str:
+def checked_conn_id(conn_id: str) -> str:
+    """
+    Return a connection's id, if a connection of this name can have webhooks.
+
+    :raises InvalidArgument: It cannot, or not under this spelling.
+    """
     if not is_conn_id(conn_id):
         raise InvalidArgument(
             f"A connection named {conn_id!r} cannot have webhooks: its id must be made of letters, digits and _.:#!()-"

@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 from airflow_provider_nenoa.exceptions import NenoaError, ReceiverUnavailable
 from airflow_provider_nenoa.http import Session, reason_of
 from airflow_provider_nenoa.vendors import VENDORS, signatures
-from airflow_provider_nenoa.webhooks.client import ReceiverClient, callback_url
+from airflow_provider_nenoa.webhooks.client import ReceiverClient, callback_url, checked_conn_id
 from airflow_provider_nenoa.webhooks.connections import NOBODY, Sender, read_sender
 
 WAIT = 10.0
@@ -72,6 +72,7 @@ def run_self_test(conn_id: str, say: Callable[[str], None] = lambda step: print(
 
 
 def _sender(conn_id: str) -> Sender:
+    checked_conn_id(conn_id)
     try:
         sender = read_sender(conn_id)
     except Exception:  # Airflow has many errors for this
@@ -80,8 +81,8 @@ def _sender(conn_id: str) -> Sender:
         ) from None
     if sender is NOBODY:
         raise ReceiverUnavailable(
-            f"Connection '{conn_id}' cannot receive webhooks.\nIt must be of type nenai or openanalyst, and have the "
-            "vendor's webhook secret in its field webhook_secret."
+            f"Connection '{conn_id}' cannot receive webhooks.\nIt must be of type nenai or openanalyst, be spelled as "
+            "it was made, and have the vendor's webhook secret in its field webhook_secret."
         )
     return sender
 

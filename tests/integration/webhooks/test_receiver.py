@@ -243,6 +243,10 @@ def test_the_self_test_names_what_is_wrong(
         return capsys.readouterr().out.partition("FAILED: ")[2]
 
     assert "could not be read" in failure("nobody")
+    assert "cannot have webhooks" in failure("team/nenai")
+    with configured.context() as patch:  # Airflow finds it under any spelling, and the receiver under one
+        patch.setenv("AIRFLOW_CONN_NEN", "nenai://")
+        assert "Write 'nen' instead" in failure("Nen")
 
     with configured.context() as patch:
         patch.setattr(selftest, "read_sender", lambda conn_id: NOBODY)
