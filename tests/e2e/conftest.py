@@ -148,6 +148,8 @@ def _assert_free_of_secrets(airflow: LocalAirflow, statsd: StatsdServer) -> None
     written = [(str(path.relative_to(airflow.home)), path.read_bytes()) for path in files]
     written += [("metrics", repr(vars(statsd)).encode())]
     values = list(_values_in(airflow.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]))
+    assert any(name.endswith(".log") and text for name, text in written), "logs are where they are looked for"
+    assert values
     leaks = {(name, secret) for name, text in written + values for secret in SECRETS if secret.encode() in text}
     # Without 'output_path', a task's result has presigned URLs: in its XCom, and where Airflow logs that at DEBUG.
     leaks |= {(name, "X-Amz-Signature") for name, text in values if name != RESULTS and SIGNATURE.search(text)}
