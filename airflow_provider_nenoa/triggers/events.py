@@ -10,6 +10,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_nenoa.exceptions import ConnectionUnreadable, InvalidArgument, ReceiverUnavailable
 from airflow_provider_nenoa.triggers.stream import Page, follow, receiver_client
+from airflow_provider_nenoa.vendors.arguments import required
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Hashable
@@ -42,7 +43,7 @@ class RunEventTrigger(BaseEventTrigger):
     :param workflow_id: Fire only for webhooks in whose body this workflow stands, as ``workflow_id``.
     :param agent_id: Fire only for webhooks in whose body this agent stands, as ``agent_id``. OpenAnalyst's pages do not
         say that it does: where it does not, nothing fires, and the triggerer's log says so once.
-    :raises InvalidArgument: There is nothing to fire for, or no such status or kind.
+    :raises InvalidArgument: There is nothing to fire for, no such status or kind, or an id that is none.
     """
 
     def __init__(
@@ -67,8 +68,8 @@ class RunEventTrigger(BaseEventTrigger):
         self.statuses = list(statuses)
         self.events = list(events)
         self.kinds = list(kinds)
-        self.workflow_id = workflow_id
-        self.agent_id = agent_id
+        self.workflow_id = None if workflow_id is None else required("workflow_id", workflow_id)
+        self.agent_id = None if agent_id is None else required("agent_id", agent_id)
         self._unnamed: set[str] = set()  # of these, a body had none, and the log has said so
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -182,7 +183,8 @@ class RunEventTrigger(BaseEventTrigger):
                 wanted,
                 field,
             )
-        return wanted in named
+        alike = str.lower if field == "workflow_id" else str  # a UUID is the same in either case
+        return alike(wanted) in map(alike, named)
 
     def _event(self, event: RunSummary) -> TriggerEvent:
         return TriggerEvent(

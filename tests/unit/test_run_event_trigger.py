@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -22,6 +23,9 @@ try:
     from airflow.triggers.shared_stream import SharedStreamManager
 except ImportError:  # Airflow 3.0 to 3.2
     SharedStreamManager = None  # type: ignore[assignment,misc]
+
+
+WORKFLOW = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 
 
 class Receiver:
@@ -247,6 +251,29 @@ async def test_events_of_one_workflow_or_agent_and_of_one_kind(receiver: Receive
         receiver.deliver(f"r{number}", "success", id=number)
     assert (await coming)[0]["run_id"] == "r13"
     await events.aclose()
+
+
+@pytest.mark.parametrize(
+    "given", [" 6F9619FF-8B86-4D01-B42D-00CF4FC964FF\n", UUID("6f9619ff-8b86-4d01-b42d-00cf4fc964ff")]
+)
+@pytest.mark.parametrize("written", [str.lower, str.upper])
+async def test_a_workflow_is_the_same_however_its_id_is_written(
+    receiver: Receiver, given: Any, written: Callable[[str], str]
+) -> None:
+    _, arguments = RunEventTrigger("my_openanalyst", workflow_id=given).serialize()
+    events = RunEventTrigger(**json.loads(json.dumps(arguments))).run()
+    coming = await started(receiver, events)
+    receiver.bodies[1] = {"workflow_id": written(WORKFLOW)}
+    receiver.deliver("r1", "success", id=1)
+    assert (await coming)[0]["run_id"] == "r1"
+    await events.aclose()
+
+
+@pytest.mark.parametrize("name", ["workflow_id", "agent_id"])
+@pytest.mark.parametrize("given", ["", " ", True, ["a"]])
+def test_an_id_that_is_none_is_refused(name: str, given: Any) -> None:
+    with pytest.raises(InvalidArgument, match=f"'{name}' must be a non-empty string"):
+        RunEventTrigger("my_openanalyst", **{name: given})
 
 
 async def test_bodies_that_do_not_name_what_is_asked_for_are_told_once(receiver: Receiver, logged: Logged) -> None:
