@@ -34,6 +34,8 @@ class RetryAfterPolicy(RetryPolicy):
     """
 
     def __init__(self, otherwise: RetryPolicy | None = None, *, longest: timedelta = LONGEST) -> None:
+        if otherwise is not None and not isinstance(otherwise, RetryPolicy):
+            raise InvalidArgument(f"'otherwise' must be another retry policy, not {otherwise!r}.")
         if not isinstance(longest, timedelta):
             raise InvalidArgument(f"'longest' must be a timedelta, such as timedelta(hours=6), not {longest!r}.")
         self.otherwise = otherwise

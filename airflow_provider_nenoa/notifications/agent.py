@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.configuration import conf
 from airflow.sdk.bases.notifier import BaseNotifier
 
+from airflow_provider_nenoa.exceptions import InvalidArgument
 from airflow_provider_nenoa.triggers import positive_seconds
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class OpenAnalystAgentNotifier(BaseNotifier):
         openanalyst_conn_id: str = "openanalyst_default",
     ) -> None:
         super().__init__()
+        if then is not None and not callable(then):
+            raise InvalidArgument(f"'then' must be another notifier, or a function of the context, not {then!r}.")
         self.task_prompt = task_prompt
         self.agent_id = agent_id
         self.then = then

@@ -72,6 +72,11 @@ def test_times_that_are_none_are_refused_when_the_dag_is_parsed(name: str) -> No
         notifier(**{name: "5"})
 
 
+def test_what_cannot_be_called_is_refused_when_the_dag_is_parsed() -> None:
+    with pytest.raises(InvalidArgument, match="'then' must be another notifier"):
+        notifier(then="#alerts")
+
+
 def test_a_dag_that_has_failed_has_no_task(agents: Emulator) -> None:
     notifier()({"dag": DAG("my_dag", schedule=None), "reason": "task_failure"})
     assert sent(agents)["task"].startswith("The Airflow DAG 'my_dag' has failed.")

@@ -76,9 +76,11 @@ def test_the_delay(error: BaseException, seconds: float | None) -> None:
         assert "listens again" in decision.reason
 
 
-def test_the_longest_delay_is_a_timedelta() -> None:
+def test_arguments_of_a_wrong_type_are_refused_when_the_dag_is_parsed() -> None:
     with pytest.raises(InvalidArgument, match=r"'longest' must be a timedelta, such as .*, not 3600"):
         RetryAfterPolicy(longest=3600)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="'otherwise' must be another retry policy"):
+        RetryAfterPolicy(timedelta(hours=6))  # type: ignore[arg-type]
 
 
 def test_another_policy_decides_about_all_other_failures() -> None:
