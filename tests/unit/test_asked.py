@@ -62,3 +62,11 @@ def test_a_short_secret_cannot_be_tried_without_the_key() -> None:
         != marks("other", secure_workflow_params={"pin": "1234"})["secure_workflow_params['pin']"]
     )
     assert set(found.values()).isdisjoint(marks(ref="another", secure_workflow_params={"pin": "1234"}).values())
+
+
+def test_a_note_of_today_is_read_by_later_versions() -> None:
+    assert marks(task="a", context={"x": 1}) == {
+        "": "69461019762bfd9b",
+        "task": "244f940f977ac802",
+        "context['x']": "55daeacb9181b62b",
+    }

@@ -599,3 +599,24 @@ def test_reasons_of_errors_that_others_make() -> None:
     assert reason_of(requests.ConnectionError("refused")) == "refused"
     assert reason_of(requests.ConnectionError()) == "ConnectionError"
     assert reason_of(ConnectionError(requests.ConnectionError(OSError(111, "refused")))) == "refused"
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_connection_that_cannot_be_asked_is_taken_for_good(monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:
+    # As TLS inside TLS is, to a vendor behind a proxy that is spoken to by TLS itself.
+    monkeypatch.setattr(wire, "SLOW_ANNOUNCEMENT", -1.0 if slow else 3600.0)
+    passage = wire.Passage(before_send=lambda: None)
+    passage.leave(object())
+    assert passage.sent
+
+
+def test_a_passage_ends_with_its_request(serve: Serve) -> None:
+    announced: list[int] = []
+    server = serve(answers, tls=False)
+    with requests.Session() as session:
+        session.mount("http://", wire.WireAdapter())
+        for number in range(2):
+            with wire.Passage(before_send=lambda number=number: announced.append(number)):
+                session.get(f"http://localhost:{server.port}/")
+            session.get(f"http://localhost:{server.port}/")
+    assert announced == [0, 1]

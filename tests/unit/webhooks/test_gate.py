@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from airflow_provider_nenoa.webhooks import bodies, connections, floods, gate, inbound, polls, readiness, refusals
 from airflow_provider_nenoa.webhooks.app import create_app
 from airflow_provider_nenoa.webhooks.connections import Sender
-from airflow_provider_nenoa.webhooks.refusals import Pace
+from airflow_provider_nenoa.webhooks.refusals import Pace, Refusal
 from airflow_provider_nenoa.webhooks.store import Store
 from airflow_provider_nenoa.webhooks.tokens import issue
 from tests.support.receiver import SENDERS, body_of, open_store, signed
@@ -342,3 +343,30 @@ async def test_all_who_ask_the_same_share_one_read_and_none_misses_what_was_comm
     assert all(b"m-1" in client.answer[1]["body"] for client in waiting)
     assert before <= 10
     assert len(reads) - before <= 3
+
+
+@pytest.mark.parametrize("bound", ["BYTES", "BYTES_OF_ONE"])
+async def test_a_body_that_was_read_takes_no_room_any_more_and_gives_none_away(
+    monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(bodies, bound, bodies.OVERHEAD + len(BODY))
+    reading = bodies.Bodies()
+
+    async def read(body: bytes) -> bytes:
+        chunks = iter([body, b""])
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(0)
+            chunk = next(chunks)
+            return {"type": "http.request", "body": chunk, "more_body": bool(chunk)}
+
+        async def take(whole: bytes) -> bytes:
+            return whole
+
+        return await reading.read(Request({"type": "http", "headers": []}, receive), "nen", take)
+
+    assert [await read(BODY) for _ in range(3)] == [BODY] * 3
+    with pytest.raises(Refusal) as caught:
+        await read(BODY + b" ")
+    assert (caught.value.response.status_code, caught.value.error) == (503, "crowded")
+    assert await read(BODY) == BODY

@@ -11,22 +11,24 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from fastapi import HTTPException, Request
-from sqlalchemy import create_engine, insert
+from sqlalchemy import Table, create_engine, insert
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.testclient import TestClient
 
 from airflow_provider_nenoa.exceptions import ReceiverUnavailable
+from airflow_provider_nenoa.vendors.messages import Message
 from airflow_provider_nenoa.webhooks.app import Receiver, create_app
 from airflow_provider_nenoa.webhooks.connections import Senders
 from airflow_provider_nenoa.webhooks.page import reads
 from airflow_provider_nenoa.webhooks.page.access import Known
 from airflow_provider_nenoa.webhooks.page.routes import page_routes
+from airflow_provider_nenoa.webhooks.rows import Delivery
 from airflow_provider_nenoa.webhooks.spent import Spent
 from airflow_provider_nenoa.webhooks.store import Store
-from airflow_provider_nenoa.webhooks.tables import runs, tallies
-from airflow_provider_nenoa.webhooks.tally import Tally
+from airflow_provider_nenoa.webhooks.tables import runs, spent, tallies, waits
+from airflow_provider_nenoa.webhooks.tally import Tally, why_not
 from airflow_provider_nenoa.webhooks.wait import Wait
 from airflow_provider_nenoa.webhooks.waits import Waits
 from tests.support.receiver import SENDERS, body_of, open_store, signed
@@ -556,3 +558,48 @@ def test_runs_under_way_for_which_nobody_waits_are_told(client: TestClient, stor
     assert "no task waits" not in needs(client)  # nobody says that he waits at all: that tells nothing
     Waits(store).tell("nen", [Wait("workflow", "m-1", None, time.time() - 60)], [])
     assert "nen: Runs under way for which no task waits: 2" in needs(client)
+
+
+@pytest.mark.parametrize(("map_index", "shown"), [(None, "a.t"), (-1, "a.t"), (0, "a.t [0]"), (1, "a.t [1]")])
+def test_a_task_is_shown_with_its_map_index_where_it_has_one(
+    client: TestClient, store: Store, map_index: int | None, shown: str
+) -> None:
+    task: dict[str, Any] = {"dag_id": "a", "dag_run_id": "r", "task_id": "t", "map_index": map_index}
+    Waits(store).tell("nen", [Wait("workflow", "m-1", None, time.time(), **task)], [])
+    (wait,) = asked(client, "connections/nen/waiting")["waiting"]
+    assert wait["task"] == shown
+
+
+@pytest.mark.parametrize(("table", "keep"), [(waits, 900), (waits, 7 * 86_400), (spent, 86_400)])
+def test_what_is_told_is_deleted_when_nobody_has_said_it_again_for_so_long(
+    store: Store, table: Table, keep: int
+) -> None:
+    now = 1_000_000.0
+    told = Waits(store, clock=lambda: now)
+    told.tell("nen", [Wait("workflow", None, "ref", lost=keep > 900)], [], [Spent(60, 1, 2)])
+    kept = []
+    for later in (keep, 1):
+        now += later
+        told.tell("another", [], [])
+        with store.engine.connect() as connection:
+            kept.append([row.conn_id for row in connection.execute(table.select())])
+    assert kept == [["nen"], []]
+
+
+def test_so_many_connections_are_looked_for(store: Store) -> None:
+    for conn_id in ("c", "a", "b"):
+        store.record([Delivery(conn_id, Message("m", "success"), store.seal(b"{}"), "digest")])
+    with store.engine.connect() as connection:
+        assert [reads.seen_connections(connection, limit) for limit in (2, 3, 4)] == [["a", "b"], [*"abc"], [*"abc"]]
+
+
+def test_why_a_connection_can_send_no_webhooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for conn_id, connection in {
+        "nen": {"conn_type": "nenai", "extra": {"webhook_secret": "s3cret"}},
+        "oa": {"conn_type": "openanalyst", "extra": {"webhook_secret": "s3cret"}},
+        "bare": {"conn_type": "nenai"},
+        "files": {"conn_type": "fs", "extra": {"webhook_secret": "s3cret"}},
+    }.items():
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+    reasons = {conn_id: why_not(conn_id) for conn_id in ("nen", "oa", "bare", "files", "missing")}
+    assert reasons == {"nen": None, "oa": None, "bare": "no_secret", "files": "not_ours", "missing": "no_connection"}

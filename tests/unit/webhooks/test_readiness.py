@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,6 +72,18 @@ async def test_the_first_health_has_it_warmed_up_and_does_not_wait(store: Store)
     await look.warm_up()
     await look.health(None)  # type: ignore[arg-type]
     assert Slow.warmed == 1
+
+
+async def test_ready_does_not_wait_for_ever_for_what_is_cold(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "TIMEOUT", 0.05)
+    goes_on = threading.Event()
+    look = readiness.Readiness(store, SimpleNamespace(warm_up=goes_on.wait))  # type: ignore[arg-type]
+    try:
+        async with asyncio.timeout(60):
+            while (await look.ready(None)).status_code != 200:  # type: ignore[arg-type]
+                pass  # on a busy machine the store, too, takes longer
+    finally:
+        goes_on.set()
 
 
 class Slow:
