@@ -88,9 +88,9 @@ def _passed(state: RetryCallState) -> float:
 
 
 def _stop_before(bound: float) -> Callable[[RetryCallState], bool]:
-    """Stop when the next wait would end after the bound: a wait that is sure to be in vain is not begun."""
+    """Stop when the next wait would not end before the bound: a wait that is sure to be in vain is not begun."""
 
     def stop(state: RetryCallState) -> bool:
-        return bound <= 0 or _passed(state) + state.upcoming_sleep > bound
+        return _passed(state) + state.upcoming_sleep >= bound
 
     return stop

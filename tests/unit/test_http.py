@@ -9,11 +9,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 import responses
+import tenacity
 from hypothesis import example, given
 from hypothesis import strategies as st
 from urllib3.util import parse_url
@@ -862,12 +864,13 @@ def test_all_errors_are_airflows() -> None:
     assert issubclass(NenoaError, AirflowException)
 
 
-@pytest.mark.parametrize(("pick", "expected"), [(min, [9.0, 0.0]), (max, [12.0, 1.0])])
+@pytest.mark.parametrize(("pick", "expected"), [(min, [9.0, 0.0, 30.0, 0.0]), (max, [12.0, 1.0, 34.0, 0.4])])
 def test_who_is_told_when_waits_so_long_and_up_to_a_third_more(
     monkeypatch: pytest.MonkeyPatch, pick: Callable[[float, float], float], expected: list[float]
 ) -> None:
     monkeypatch.setattr(random, "uniform", pick)
-    errors, slept = [ServerError("busy", retry_after=9), ServerError("busy")], list[float]()
+    errors = [ServerError("busy", retry_after=retry_after) for retry_after in (9, None, 30, 0)]
+    slept: list[float] = []
 
     def call() -> str:
         if errors:
@@ -876,3 +879,26 @@ def test_who_is_told_when_waits_so_long_and_up_to_a_third_more(
 
     assert repeat(call, retry_for=100, sleep=slept.append) == "done"
     assert slept == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("retry_for", "each_takes", "tries"), [(0, 0.0, 1), (0.5, 0.0, 5), (0.5, 1.0, 1), (100, 40.0, 3), (120, 40.0, 3)]
+)
+def test_the_time_of_the_calls_themselves_counts(
+    monkeypatch: pytest.MonkeyPatch, retry_for: float, each_takes: float, tries: int
+) -> None:
+    now, calls = [0.0], 0
+    monkeypatch.setattr(random, "uniform", min)  # no waiting
+    monkeypatch.setattr(tenacity, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def call() -> int:
+        nonlocal calls
+        calls += 1
+        now[0] += each_takes
+        if calls < 5:
+            raise ServerError("busy")
+        return calls
+
+    with contextlib.suppress(ServerError):
+        assert repeat(call, retry_for=retry_for, sleep=lambda seconds: None) == 5
+    assert calls == tries
