@@ -29,14 +29,14 @@ T = TypeVar("T")
 _backoff = wait_random_exponential(multiplier=0.5, max=30)
 
 
-def repeat(call: Callable[[], T], *, retry_for: float, sleep: Callable[[float], None], rate_limits: bool = True) -> T:
+def repeat(call: Callable[[], T], *, retry_for: float, sleep: Callable[[float], None], rate_limits: bool) -> T:
     """
     Make a call until it succeeds, or fails with what another try cannot heal.
 
     The log tells of the first failure, and from then on once a minute.
 
     :param retry_for: Seconds, waiting included. 0: one try.
-    :param rate_limits: Whether to try again after a 429, too. Default: yes.
+    :param rate_limits: Whether to try again after a 429, too.
     :raises NenoaError: The error of the last try.
     """
     said_at = -REMIND

@@ -864,12 +864,14 @@ def test_all_errors_are_airflows() -> None:
     assert issubclass(NenoaError, AirflowException)
 
 
-@pytest.mark.parametrize(("pick", "expected"), [(min, [9.0, 0.0, 30.0, 0.0]), (max, [12.0, 1.0, 34.0, 0.4])])
+@pytest.mark.parametrize(
+    ("pick", "expected"), [(min, [9, 0, 30, 0, 0, 0, 0, 0]), (max, [12, 1, 34, 0.4, 8, 16, 30, 30])]
+)
 def test_who_is_told_when_waits_so_long_and_up_to_a_third_more(
     monkeypatch: pytest.MonkeyPatch, pick: Callable[[float, float], float], expected: list[float]
 ) -> None:
     monkeypatch.setattr(random, "uniform", pick)
-    errors = [ServerError("busy", retry_after=retry_after) for retry_after in (9, None, 30, 0)]
+    errors = [ServerError("busy", retry_after=retry_after) for retry_after in (9, None, 30, 0, *[None] * 4)]
     slept: list[float] = []
 
     def call() -> str:
@@ -877,7 +879,7 @@ def test_who_is_told_when_waits_so_long_and_up_to_a_third_more(
             raise errors.pop(0)
         return "done"
 
-    assert repeat(call, retry_for=100, sleep=slept.append) == "done"
+    assert repeat(call, retry_for=1_000, sleep=slept.append, rate_limits=True) == "done"
     assert slept == pytest.approx(expected)
 
 
@@ -900,5 +902,24 @@ def test_the_time_of_the_calls_themselves_counts(
         return calls
 
     with contextlib.suppress(ServerError):
-        assert repeat(call, retry_for=retry_for, sleep=lambda seconds: None) == 5
+        assert repeat(call, retry_for=retry_for, sleep=lambda seconds: None, rate_limits=True) == 5
     assert calls == tries
+
+
+def test_a_call_that_is_still_being_tried_is_told_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(random, "uniform", min)
+    errors = [ServerError("busy.\nMore.", retry_after=30) for _ in range(5)]
+
+    def call() -> None:
+        if errors:
+            raise errors.pop()
+
+    repeat(call, retry_for=1_000, sleep=lambda seconds: None, rate_limits=True)
+    assert caplog.messages == [f"busy. Trying again in 30.0 s, and for up to {left} s." for left in (970, 910, 850)]
+
+
+def test_how_long_calls_take_unless_told_otherwise() -> None:
+    api = make_api()
+    assert (api.timeout, api.retry_for, api.turn) == (60.0, 300.0, None)
