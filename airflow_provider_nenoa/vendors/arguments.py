@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
+from collections import UserString
 from collections.abc import Mapping, Sequence, ValuesView
 from decimal import Decimal
 from enum import Enum
@@ -144,14 +144,10 @@ def text_object(name: str, value: object) -> dict[str, str]:
     :raises InvalidArgument: It is none.
     """
     message = f"'{name}' must be a dict whose keys and values are strings. Nothing was sent."
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise InvalidArgument(message) from None
-    if not isinstance(value, Mapping):
-        raise InvalidArgument(message)
-    texts = {key: _text(name, part) for key, part in value.items()}
+    try:
+        texts = {key: _text(name, part) for key, part in any_object(name, value).items()}
+    except InvalidArgument:
+        raise InvalidArgument(message) from None
     if not all(isinstance(key, str) and text is not None for key, text in texts.items()):
         raise InvalidArgument(message)
     return {str(key): text for key, text in texts.items() if text is not None}
@@ -199,6 +195,8 @@ def _plain(path: str, value: Any, around: tuple[int, ...]) -> Any:
         value = _of_numpy(path, value)
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, UserString):
+        value = value.data
     if isinstance(value, str):
         return str.__str__(value)  # of whatever subclass
     if isinstance(value, (int, float, Decimal)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
-from collections import ChainMap, OrderedDict, UserDict, UserList, deque, namedtuple
+from collections import ChainMap, OrderedDict, UserDict, UserList, UserString, deque, namedtuple
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import PurePosixPath
@@ -97,6 +97,7 @@ NOON = dt.datetime(2024, 1, 31, 12, 0, tzinfo=dt.timezone(dt.timedelta(hours=2))
         (Pair(1, 2), [1, 2]),
         (deque([1]), [1]),
         (UserList([1]), [1]),
+        (UserString("a"), "a"),
         (range(3), [0, 1, 2]),
         ({"a": 1}.values(), [1]),
         (np.array([[1.5, 2]]), [[1.5, 2.0]]),
@@ -203,6 +204,7 @@ def test_a_decimal_keeps_its_value(value: Decimal) -> None:
 @pytest.mark.parametrize("take", [json_object, any_object, optional_object, text_object])
 def test_the_text_of_an_object_is_an_object(take: Any) -> None:
     assert take("x", ' {"a": "1"} ') == take("x", {"a": "1"}) == {"a": "1"}
+    assert take("x", '\ufeff\n{"a": "1"}') == {"a": "1"}, "a byte order mark is let pass"
     for other in ("[1]", "1", "text", "{", "[" * 100_000, [1], 1, b"{}"):
         with pytest.raises(InvalidArgument, match=r"'x' (must be a dict|is not JSON)"):
             take("x", other)
@@ -238,6 +240,16 @@ def test_texts_and_numbers() -> None:
         "d": str(UUID(int=7)),
         "e": "t",
     }
+    assert text_object("x", '{"a": 12345678901234567.89, "b": 1.50, "c": "\\ud83d"}') == {
+        "a": "12345678901234567.89",
+        "b": "1.5",
+        "c": "\ufffd",
+    }
+    for text in ('{"pin": NaN}', '{"pin": hunter22}', '["hunter22"]'):
+        with pytest.raises(InvalidArgument, match="'x' must be a dict whose keys and values are strings") as caught:
+            text_object("x", text)
+        assert "hunter22" not in str(caught.value)
+        assert caught.value.__cause__ is None
     for value in (None, True, ["hunter22"], {"a": "hunter22"}, b"hunter22"):
         with pytest.raises(InvalidArgument, match="'x' must be a dict whose keys and values are strings") as caught:
             text_object("x", {"pin": value})
