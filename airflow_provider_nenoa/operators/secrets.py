@@ -7,6 +7,7 @@ other tasks it does not, unless they are templated.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,14 @@ def _is_seen(value: Any) -> bool:
     if value is None or hasattr(value, "resolve"):  # another task's output
         return False
     if isinstance(value, str):
-        return not ("{{" in value or "{%" in value)
+        if not ("{{" in value or "{%" in value):
+            return True
+        # A template in one value of an object's text hides none of the others.
+        try:
+            parts = json.loads(value)
+        except ValueError:
+            return False
+        return isinstance(parts, dict) and _is_seen(parts)
     if isinstance(value, Mapping):
         return any(map(_is_seen, value.values()))
     return not isinstance(value, Iterable) or any(map(_is_seen, value))

@@ -79,6 +79,9 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "expand, texts": lambda: NenAIRunWorkflowOperator.partial(**OPTIONS).expand(
         secure_workflow_params=['{"pin": "hunter22"}']
     ),
+    "expand, a text with a template in it": lambda: NenAIRunWorkflowOperator.partial(**OPTIONS).expand(
+        secure_workflow_params=['{"user": "{{ conn.x.login }}", "pin": "hunter22"}']
+    ),
     "expand_kwargs": lambda: NenAIRunWorkflowOperator.partial(**OPTIONS).expand_kwargs(
         [{"secure_workflow_params": {"pin": "hunter22"}}]
     ),
