@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_nenoa.exceptions import InvalidArgument
-from airflow_provider_nenoa.vendors.arguments import plain
+from airflow_provider_nenoa.vendors.arguments import json_object, plain
 
 MOST_KEYS = 50
 """Keys of one object that are told apart; a larger one is compared as a whole."""
@@ -35,7 +35,7 @@ def fingerprints(arguments: Mapping[str, Any], *, key: str, ref: str) -> dict[st
     found = {"": digest("", None)}
     for name, argument in arguments.items():
         try:
-            value = plain(name, argument)
+            value = plain(name, _object_in(name, argument))
         except InvalidArgument:
             continue
         if isinstance(value, dict) and len(value) <= MOST_KEYS:
@@ -43,6 +43,14 @@ def fingerprints(arguments: Mapping[str, Any], *, key: str, ref: str) -> dict[st
         elif value not in (None, {}):
             found[name] = digest(name, value)
     return found
+
+
+def _object_in(name: str, argument: Any) -> Any:
+    """Return the object of which an argument is the text: they ask for the same. Any other one as it is."""
+    try:
+        return json_object(name, argument) if isinstance(argument, str) else argument
+    except InvalidArgument:
+        return argument
 
 
 def changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
