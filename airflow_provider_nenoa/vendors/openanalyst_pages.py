@@ -88,8 +88,8 @@ class Listing:
             # Whoever was asked in the other form may have chosen the size of the page itself.
             size = asked.get("per_page") or _whole(self._said(reply, "per_page")) or self._size
             return {"page": (page or 1) + 1, "per_page": size}
-        if has_more and pages is None:
-            raise self._stuck("it says that there are more, and names neither a cursor nor a page")
+        if has_more:
+            raise self._stuck("it says that there are more, and names neither a cursor nor a page behind this one")
         if has_more is None and pages is None and (name := self._unknown_next(reply)):
             raise self._stuck(f"it names a next page by {name!r}, and no page of its documentation says how to ask so")
         return None

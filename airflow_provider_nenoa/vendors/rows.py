@@ -112,11 +112,10 @@ def checked_count(payload: Mapping[str, Any], count: int, *, allow_partial: bool
     :raises RowsMissing: The vendor says that there are more.
     """
     parts = [part_with_rows(payload) or payload, payload]
-    parts += [
-        pages for part in parts for name in ("pagination", "meta") if isinstance(pages := part.get(name), Mapping)
-    ]
-    told = next((number for part in parts if (number := _number(part.get("row_count"))) is not None), None)
-    more = any(str(part.get(name)).strip().lower() in ("true", "1") for part in parts for name in _MORE)
+    pages = [said for part in parts for name in ("pagination", "meta") if isinstance(said := part.get(name), Mapping)]
+    counts = [part.get("row_count") for part in parts + pages] + [said.get("total") for said in pages]
+    told = next((number for count in counts if (number := _number(count)) is not None), None)
+    more = any(_is_true(part.get(name)) for part in parts + pages for name in _MORE) or any(map(_goes_on, pages))
     if (told is not None and told > count) or more:
         there = f"{told:,} rows" if told is not None and told > count else "more rows"
         message = f"OpenAnalyst says that the query has {there}, but sent {count:,}."
@@ -129,6 +128,17 @@ def checked_count(payload: Mapping[str, Any], count: int, *, allow_partial: bool
     elif told is not None and told < count:
         log.warning("OpenAnalyst says that the query has %d rows, but sent %d.", told, count)
     return count if told is None else told
+
+
+def _goes_on(said: Mapping[str, Any]) -> bool:
+    """Whether what a reply says of its pages promises another one, in one of the ways in which lists do."""
+    if said.get("has_more") is not None:
+        return _is_true(said["has_more"])
+    return bool(said.get("cursor")) or (_number(said.get("total_pages")) or 1) > (_number(said.get("page")) or 1)
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).strip().lower() in ("true", "1")
 
 
 def _name(column: Any) -> str:

@@ -447,6 +447,7 @@ def test_an_empty_page_is_not_the_end_where_there_are_more_pages() -> None:
         ([{"data": [1], "pagination": {"has_more": True, "total": 3}}], [], "neither a cursor nor a page"),
         ([{"data": [1], "pagination": {"has_more": "true", "cursor": ""}}], [], "neither a cursor nor a page"),
         ([{"data": [1], "has_more": True}], [], "neither a cursor nor a page"),
+        ([{"data": [1], "has_more": True, "meta": {"page": 1, "total_pages": 1}}], [], "neither a cursor nor a page"),
         ([{"data": [1], "pagination": {"has_more": True, "cursor": {"a": 1}}}], [], "its cursor is a dict"),
         ([{"data": [1], "pagination": {"has_more": True, "cursor": True}}], [], "its cursor is a bool"),
         ([{"data": [1], "pagination": {"has_more": True, "cursor": 1.5}}], [], "its cursor is a float"),

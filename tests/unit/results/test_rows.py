@@ -105,6 +105,10 @@ def test_two_columns_of_one_name(columns: list[Any], rows: list[Any]) -> None:
         {"truncated": True},
         {"pagination": {"has_more": True}},
         {"meta": {"truncated": "True"}},
+        {"pagination": {"cursor": "c"}},
+        {"meta": {"page": 1, "total_pages": 3}},
+        {"meta": {"page": "2", "total_pages": "3", "has_more": None}},
+        {"pagination": {"cursor": None, "total": 7}},
     ],
 )
 @pytest.mark.parametrize("place", ["beside the rows", "above them"])
@@ -117,8 +121,27 @@ def test_missing_rows_are_an_error_unless_told_otherwise(
         table_of(payload)
     table = table_of(payload, allow_partial=True)
     assert table is not None
-    assert (table.rows, table.row_count) == ([{"x": 1}], int(more.get("row_count", 1)))
+    counted = more.get("row_count") or more.get("pagination", {}).get("total", 1)
+    assert (table.rows, table.row_count) == ([{"x": 1}], int(counted))
     assert "but sent 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"pagination": {"cursor": "c", "has_more": False, "total": 1}},
+        {"pagination": {"cursor": None, "has_more": "false"}},
+        {"pagination": None, "meta": {"page": 1, "per_page": 20, "total": 1, "total_pages": 1}},
+        {"meta": {"page": 3, "total_pages": 3, "total": "many"}},
+        {"row_count": 1, "meta": {"total": 7}},
+        {"cursor": "c", "total": 7},
+    ],
+)
+def test_rows_that_are_all_there(said: dict[str, Any]) -> None:
+    """What stands outside of ``pagination`` and ``meta`` may be about anything; ``row_count`` is about the rows."""
+    table = table_of({"columns": ["x"], "rows": [{"x": 1}], **said})
+    assert table is not None
+    assert table.row_count == 1
 
 
 def test_fewer_rows_than_there_are_said_to_be_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
