@@ -73,7 +73,7 @@ waits = Table(
     "nenoa_waiting",
     metadata,
     Column("conn_id", _text(250), primary_key=True),
-    Column("name", _text(250), primary_key=True),  # kind and id, or the ref: `waits.name_of`
+    Column("name", _text(250), primary_key=True),  # kind and id, or the ref: `Wait.name`
     Column("run_id", _text(250)),
     Column("ref", _text(250)),
     Column("kind", _text(16), nullable=False),
