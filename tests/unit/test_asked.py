@@ -21,6 +21,10 @@ def marks(key: str = "api-key", ref: str = "ref", **arguments: Any) -> dict[str,
     return fingerprints(arguments, key=key, ref=ref)
 
 
+def many(keys: int, last: int = 0) -> dict[str, int]:
+    return {str(number): last if number == keys - 1 else 0 for number in range(keys)}
+
+
 @pytest.mark.parametrize(
     ("then", "now", "names"),
     [
@@ -40,6 +44,8 @@ def marks(key: str = "api-key", ref: str = "ref", **arguments: Any) -> dict[str,
         ({"a": 1, "b": 2}, {"a": 2, "b": 1}, ["a", "b"]),
         ({"context": {"x": 1}}, {"context": [1]}, ["context", "context['x']"]),
         ({"context": dict.fromkeys(range(60))}, {"context": dict.fromkeys(range(61))}, ["context"]),
+        ({"context": many(50)}, {"context": many(50, last=1)}, ["context['49']"]),
+        ({"context": many(51)}, {"context": many(51, last=1)}, ["context"]),
         ({"x": object()}, {"x": object()}, []),
     ],
 )

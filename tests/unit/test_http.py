@@ -306,6 +306,12 @@ def test_retry_after_as_a_date(seconds: int) -> None:
     assert retry_after_seconds(date, NOW) == max(0, seconds)
 
 
+@pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000", ""])
+def test_a_date_without_a_zone_is_in_utc(zone: str) -> None:
+    assert retry_after_seconds(f"Thu, 05 Nov 2026 12:01:00 {zone}", NOW) == 60
+    assert retry_after_seconds("Thu, 05 Nov 2026 14:01:00 +0200", NOW) == 60
+
+
 @given(st.text())
 def test_any_retry_after_is_seconds_or_nothing(text: str) -> None:
     seconds = retry_after_seconds(text)

@@ -65,7 +65,7 @@ def test_each_refusal_in_turn_widens_the_spread(
 
 
 def test_the_time_of_the_calls_themselves_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([0.0, 61.0])
+    now = iter([0.0, 60.0])
     monkeypatch.setattr(turns, "time", SimpleNamespace(monotonic=lambda: next(now)))
     door = Door(40)
     with pytest.raises(RateLimited):
