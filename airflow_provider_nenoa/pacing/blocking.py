@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_nenoa.exceptions import TRANSIENT, DeadlinePassed, RateLimited
-from airflow_provider_nenoa.pacing.pace import SAFETY_INTERVAL, interval
+from airflow_provider_nenoa.pacing.pace import LISTEN_INTERVAL, SAFETY_INTERVAL, interval
 from airflow_provider_nenoa.runs import status_of
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def wait(
                 _warn_once(error, unanswered)
                 next_poll = clock() + max(_back_off(error, unanswered), pause())
         elif listen is not None and now >= next_listen:
+            next_listen = now + LISTEN_INTERVAL
             try:
                 run, by_webhook = listen(min(deadline, next_poll) - now), True
                 unheard, hearing = 0, told

@@ -15,6 +15,8 @@ OVERDUE, OVERDUE_UNKNOWN = 600.0, 3600.0
 """Seconds before which no run is overdue: where durations are known, and where none is."""
 REMEMBERED = 32
 """Durations that are remembered: those of the newest runs."""
+LISTEN_INTERVAL = 1.0
+"""Seconds between two long polls where the first brought nothing new: a proxy on its way may cut each of them short."""
 FINEST, FINE = 0.01, 60.0
 """A hundredth of a run's age, and at most a minute, is an interval that nobody needs to be shorter."""
 

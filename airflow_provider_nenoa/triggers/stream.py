@@ -42,13 +42,14 @@ async def follow(conn_id: str) -> AsyncIterator[Page]:
 
     :raises InvalidConnection: The connection has another type, or no ``webhook_secret``.
     """
-    from airflow_provider_nenoa.waiting.channel import back_off
+    from airflow_provider_nenoa.waiting.channel import back_off, not_at_once
     from airflow_provider_nenoa.waiting.webhook_source import LONG_POLL
 
     client: ReceiverClient | None = None
     cursor: int | None = None
     failures = 0
     while True:
+        asked_at = asyncio.get_running_loop().time()
         try:
             # Made anew after each failure: the webhook secret may have been changed meanwhile.
             client = client or await receiver_client(conn_id)
@@ -67,8 +68,10 @@ async def follow(conn_id: str) -> AsyncIterator[Page]:
             client = None
             continue
         failures = 0
-        cursor = page.cursor
+        is_new, cursor = page.cursor != cursor, page.cursor
         yield page
+        if not is_new:
+            await not_at_once(asked_at)
 
 
 async def receiver_client(conn_id: str) -> ReceiverClient:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from airflow_provider_nenoa import metrics
 from airflow_provider_nenoa.exceptions import ConnectionUnreadable, NenoaError
+from airflow_provider_nenoa.pacing.pace import LISTEN_INTERVAL
 from airflow_provider_nenoa.runs import same_run, status_of
 from airflow_provider_nenoa.waiting.kinds import KINDS, Ended, RunKey
 
@@ -301,6 +302,15 @@ class Channel:
 async def back_off(failures: int) -> None:
     """Sleep before the next try: 1 s after the first failure, doubling up to a minute, jittered."""
     await asyncio.sleep(min(60.0, 2.0 ** (failures - 1)) * random.uniform(0.5, 1.0))
+
+
+async def not_at_once(asked_at: float) -> None:
+    """
+    Sleep before the next long poll, for what is left of a second: nothing if it was as long as it should be.
+
+    :param asked_at: When the last one began, by the loop's clock. It brought nothing new.
+    """
+    await asyncio.sleep(max(0.0, asked_at + LISTEN_INTERVAL - asyncio.get_running_loop().time()))
 
 
 async def read_connection_in_airflows_thread(read: Callable[[], Any]) -> Any:

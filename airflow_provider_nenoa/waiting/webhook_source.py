@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_nenoa import metrics
 from airflow_provider_nenoa.exceptions import NenoaError
 from airflow_provider_nenoa.waiting import report
-from airflow_provider_nenoa.waiting.channel import back_off
+from airflow_provider_nenoa.waiting.channel import back_off, not_at_once
 from airflow_provider_nenoa.waiting.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -100,18 +100,21 @@ class WebhookSource:
         while True:
             # After an outage at once, so that its length is known, not that of the wait for the next event.
             wait = 0.0 if self._failures else LONG_POLL
+            asked_at = asyncio.get_running_loop().time()
             events = await self._channel.in_thread(client.events, after=self._cursor, wait=wait)
             if self._failures:
                 log.warning("Connection %s: the webhook receiver answers again.", self._channel.conn_id)
                 self._failures = 0
                 self._after_outage()
-            self._cursor = events.cursor
+            is_new, self._cursor = events.cursor != self._cursor, events.cursor
             for event in events.events:
                 for watched in self._tell(event):
                     if watched.key.run_id is not None:
                         durations = self._durations(watched.key)
                         durations.learn(max(0.0, event.received_at - watched.started_at))
                     metrics.time("resume", max(0.0, time.time() - event.received_at), self._channel.conn_id)
+            if not is_new:
+                await not_at_once(asked_at)
 
     def _after_outage(self) -> None:
         """Have the runs asked about whose webhooks the vendor may have given up to deliver."""

@@ -31,6 +31,7 @@ class FakeReceiver:
         self.calls: list[str] = []
         self.looked_up: list[str] = []
         self.latency = 0.0
+        self.longest_poll = float("inf")
         self.down = False
         self._changed = asyncio.Event()
 
@@ -69,7 +70,7 @@ class FakeClient:
     async def events(self, after: int | None = None, wait: float = 0.0) -> Events:
         await self._enter("events")
         receiver = self._receiver
-        until = asyncio.get_running_loop().time() + wait
+        until = asyncio.get_running_loop().time() + min(wait, receiver.longest_poll)
         while True:
             if after is None:
                 return Events(receiver.seq, [], more=False)

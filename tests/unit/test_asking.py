@@ -389,6 +389,26 @@ def test_where_only_the_receiver_could_know_it_is_asked_whatever_was_thought_at_
     assert len(world.asked) == 2
 
 
+@pytest.mark.parametrize("word", [None, "running"])
+def test_long_polls_that_are_cut_short_are_no_storm(make: Make, word: str | None) -> None:
+    """As by a proxy that does not pass the question's parameters on."""
+    world = make("secret")
+    at_once = world.run
+    world.run = lambda run_id, wait=0.0, **named: at_once(run_id, 0.0 if wait else wait)  # type: ignore[method-assign]
+    world.told = [(NOW, word), (NOW + 60, "success")] if word else [(NOW + 60, "success")]
+    asked: list[float] = []
+    _stored = world._stored
+
+    def stored(seconds: float, is_enough: Any) -> StoredRun | None:
+        asked.append(world.now)
+        assert len(asked) < 100
+        return _stored(seconds, is_enough)
+
+    world._stored = stored  # type: ignore[method-assign]
+    assert world.wait(told=True).by_webhook
+    assert asked == [NOW + second for second in range(61)]
+
+
 def test_the_receiver_is_heard_again(make: Make) -> None:
     world = make("secret")
     world.receiver_down = True

@@ -156,6 +156,23 @@ def test_many_who_wait_are_one_long_poll() -> None:
     run(main)
 
 
+def test_long_polls_that_are_cut_short_are_no_storm() -> None:
+    """As by a proxy that does not pass on how long to wait."""
+
+    async def main(hub: Hub) -> None:
+        receiver = FakeReceiver()
+        receiver.longest_poll, receiver.latency = 0.0, 0.01
+        with vendors(FakeVendor(can_be_polled=False), receiver):
+            waiting = asyncio.ensure_future(wait_for(hub, told=True))
+            await asyncio.sleep(60)
+            assert receiver.calls.count("events") <= 62
+            receiver.deliver("r", "success")
+            async with asyncio.timeout(1.1):
+                assert (await waiting).word == "success"
+
+    run(main)
+
+
 def test_an_outage_of_the_receiver_is_told_once_and_nothing_is_missed(logged: Logged) -> None:
     async def main(hub: Hub) -> None:
         receiver = FakeReceiver()

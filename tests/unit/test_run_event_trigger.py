@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_nenoa.exceptions import InvalidArgument, InvalidConnection, ReceiverUnavailable
 from airflow_provider_nenoa.runs import RunStatus, status_of
 from airflow_provider_nenoa.triggers.events import CURSOR, RunEventTrigger
+from airflow_provider_nenoa.triggers.stream import follow
 from airflow_provider_nenoa.waiting import channel
 from airflow_provider_nenoa.webhooks import client
 from airflow_provider_nenoa.webhooks.records import Events, RunSummary
@@ -79,6 +80,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch, connect: Callable[..., str]) -> Re
     receiver = Receiver()
     monkeypatch.setattr(client, "ReceiverClient", receiver)
     monkeypatch.setattr(channel, "back_off", lambda failures: asyncio.sleep(0.01))
+    monkeypatch.setattr(channel, "LISTEN_INTERVAL", 0.05)
     return receiver
 
 
@@ -110,6 +112,21 @@ async def test_it_fires_for_each_end_from_now_on(receiver: Receiver) -> None:
     assert (await first(events, 1))[0]["run_id"] == "a"
     assert receiver.opened == [("my_openanalyst", WEBHOOK_SECRET)]
     await events.aclose()
+
+
+async def test_long_polls_that_are_cut_short_are_no_storm(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a proxy that does not pass on how long to wait."""
+    monkeypatch.setattr(channel, "LISTEN_INTERVAL", 60.0)
+    asked: list[float] = []
+    monkeypatch.setattr(
+        receiver, "events", lambda after=None, wait=0.0: asked.append(wait) or Events(7, [], more=False)
+    )
+    pages = follow("my_openanalyst")
+    assert (await anext(pages)).cursor == (await anext(pages)).cursor == 7
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await anext(pages)
+    assert len(asked) == 2
 
 
 async def test_it_fires_for_the_ends_that_were_asked_for(receiver: Receiver) -> None:
