@@ -23,7 +23,7 @@ from airflow_provider_nenoa.exceptions import (
 from airflow_provider_nenoa.hooks.base import ConnectionSettings, VendorHook
 from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.waiting import asking
-from airflow_provider_nenoa.waiting.kinds import Ended, RunKey
+from airflow_provider_nenoa.waiting.kinds import KINDS, Ended, RunKey
 from airflow_provider_nenoa.webhooks import client
 from airflow_provider_nenoa.webhooks.records import StoredRun
 from tests.unit.conftest import Logged
@@ -490,6 +490,32 @@ def test_a_run_is_looked_for_once(make: Make) -> None:
     assert asking.find(make(), "ref") is None  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("run_id", "word", "found"), [("r", "processing", True), (None, "processing", False), (None, "failed", True)]
+)
+def test_what_neither_names_a_run_nor_tells_its_end_is_nothing_to_go_on_with(
+    make: Make, run_id: str | None, word: str, found: bool
+) -> None:
+    world = make("secret")
+    status = Run("", word).status
+
+    def by_ref(ref: str, wait: float = 0.0) -> StoredRun:
+        world.now += wait
+        return StoredRun(run_id, ref, status, word, 1, 1, 0.0, {})
+
+    world.by_ref = by_ref  # type: ignore[method-assign]
+    run = Run(run_id or "", word, {})
+    assert asking.find(world, "ref") == (run if found else None)  # type: ignore[arg-type]
+    ended = Ended(run.run_id, word, True, run)
+    key = RunKey("c", "agent", None, "ref")
+    assert asking.ask(world, key) == (ended if Run("", word).status.is_end else None)  # type: ignore[arg-type]
+    if found:
+        assert world.wait(key, told=True) == ended
+    else:
+        with pytest.raises(DeadlinePassed):
+            world.wait(key, told=True, deadline=NOW + 100)
+
+
 # Reading the payload
 
 
@@ -514,6 +540,27 @@ def test_a_payload_that_the_receiver_has_no_more(make: Make) -> None:
     assert asking.read(world, AGENT, Ended("r", "completed", True)).payload == {"from": "vendor"}  # type: ignore[arg-type]
     with pytest.raises(ReceiverUnavailable, match=r"no longer has the end of workflow run r.*event_retention_days"):
         asking.read(world, WORKFLOW, Ended("r", "success", True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("secret", "told", "down", "waited", "payload"),
+    [
+        (None, "success", False, [], {}),
+        ("secret", "success", False, [("run", 10.0)], {"from": "webhook"}),
+        ("secret", "processing", False, [("run", 10.0)], {}),
+        ("secret", None, False, [("run", 10.0)], {}),
+        ("secret", "success", True, [("run", 10.0)], {}),
+    ],
+)
+def test_a_payload_of_which_whoever_told_the_end_knows_nothing(
+    make: Make, secret: str | None, told: str | None, down: bool, waited: list[Any], payload: dict[str, Any]
+) -> None:
+    """Its webhook may be there, or on its way."""
+    world: Any = make(secret)
+    world.get_run = lambda run_id: Run(run_id, "success", {}, has_result=False)
+    world.told, world.receiver_down = [(NOW, told)] if told else [], down
+    assert asking.read(world, WORKFLOW, Ended("r", "success", False)).payload == payload
+    assert world.asked == waited
 
 
 # The URL that the vendor calls
@@ -541,6 +588,61 @@ def test_a_url_that_the_vendor_can_call(
         return
     with pytest.raises(ReceiverUnavailable, match=rf"{error}.*\nSet \[nenoa\] webhook_base_url"):
         asking.callback_url(world, "ref-1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("conn_type", "kind", "named"), [("openanalyst", "query", "&kind=query"), ("nenai", "workflow", "")]
+)
+def test_a_url_names_the_kind_where_the_vendor_has_several(
+    make: Make, monkeypatch: pytest.MonkeyPatch, conn_type: str, kind: str, named: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__NENOA__WEBHOOK_BASE_URL", "https://airflow.example.com/nenoa")
+    world = make("secret")
+    world.conn_type = conn_type
+    url = "https://airflow.example.com/nenoa/webhooks/c?ref=r"
+    assert asking.callback_url(world, "r", kind) == url + named  # type: ignore[arg-type]
+    assert asking.callback_url(world, "r") == url  # type: ignore[arg-type]
+
+
+BY_WEBHOOK = "by OpenAnalyst's webhook at https://airflow.example.com/nenoa/webhooks/c"
+RARELY = "by asking the vendor every 10 minutes, should that get lost"
+REGISTERED = "by a webhook that somebody has registered"
+
+
+@pytest.mark.parametrize(
+    ("kind", "world", "options", "ways"),
+    [
+        ("agent", {}, {"told": True}, f"{BY_WEBHOOK} or {RARELY}"),
+        ("agent", {"base_url": "http://airflow.example.com"}, {"told": True}, f"by OpenAnalyst's webhook or {RARELY}"),
+        ("agent", {}, {}, "by asking the vendor every 15 to 150 s, within its rate limit"),
+        ("agent", {}, {"poll_interval": 200.0}, "by asking the vendor every 200 to 200 s, within its rate limit"),
+        ("agent", {"takes": False}, {"told": True}, f"{BY_WEBHOOK} or {RARELY}"),
+        (
+            "agent",
+            {"takes": False},
+            {},
+            f"{REGISTERED} or by asking the vendor every 15 to 150 s, within its rate limit",
+        ),
+        (
+            "agent",
+            {"takes": False, "secret": None},
+            {},
+            "by asking the vendor every 15 to 150 s, within its rate limit",
+        ),
+        ("workflow", {}, {"told": True}, BY_WEBHOOK.replace("OpenAnalyst", "NenAI")),
+    ],
+)
+def test_how_an_end_will_be_noticed(
+    make: Make, monkeypatch: pytest.MonkeyPatch, kind: str, world: dict[str, Any], options: dict[str, Any], ways: str
+) -> None:
+    base_url = world.get("base_url", "https://airflow.example.com")
+    monkeypatch.setenv("AIRFLOW__NENOA__WEBHOOK_BASE_URL", f"{base_url}/nenoa")
+    hook: Any = make(world.get("secret", "secret"))
+    hook.takes_callbacks, hook.who_answers = world.get("takes", True), "the vendor"
+    arguments = {"told": False, "poll_interval": 15.0, "deadline": NOW, **options}
+    assert asking.how_noticed(hook, KINDS[kind], **arguments) == (
+        f"Its end will be noticed {ways}, on connection 'c', until 2023-11-14 22:13:20+00:00."
+    )
 
 
 # What others have started
