@@ -114,6 +114,7 @@ class RunSensor(BaseSensorOperator):
             poll_interval = self.poke_interval
         self.poll_interval = positive_seconds("poll_interval", poll_interval)
         self._word = ""
+        self._hook_options: dict[str, Any] = {"retry_for": 0}  # one try a question: the next poke is the retry
         self._asked_vendor_at: float | None = None
 
     def _start_in_triggerer(self) -> None:
@@ -175,9 +176,9 @@ class RunSensor(BaseSensorOperator):
                     return super().execute(context)
                 except AirflowSensorTimeout:
                     raise SensorTimeout(self._too_long("timeout", self.timeout, self._word)) from None
-            if (ended := self._ask()) is not None:
-                return self._result(self._hook(), ended)
-        self._defer(began)
+            if found := self._look():
+                return found.xcom_value
+        self._defer(time.time(), time.monotonic() - began)
         return None
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -192,8 +193,7 @@ class RunSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Ask once how the run stands."""
-        ended = self._ask()
-        return False if ended is None else PokeReturnValue(True, self._result(self._hook(), ended))
+        return self._look() or False
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after the trigger fired."""
@@ -201,12 +201,16 @@ class RunSensor(BaseSensorOperator):
 
         if "error" in event:
             raise error_of(event)
-        if "timeout" in event:
-            # It may have ended while no triggerer ran.
-            if (ended := self._ask()) is not None:
-                return self._result(self._hook(), ended)
+        is_over = "timeout" in event
+        if not is_over:
+            self._hook_options = {}  # to defer again, in the midst of an outage, would cost more than to try again
+        # At its time-out, too: it may have ended while no triggerer ran.
+        if found := self._look(None if is_over else Ended.from_event(event)):
+            return found.xcom_value
+        if is_over:
             raise self._timed_out(self._word or event["timeout"])
-        return self._result(self._hook(), Ended.from_event(event))
+        self._defer(event["started_at"])
+        return None
 
     def _check_id(self) -> None:
         from airflow_provider_nenoa.vendors.arguments import required
@@ -238,22 +242,41 @@ class RunSensor(BaseSensorOperator):
                 raise
             raise AirflowSkipException(str(error)) from error
 
-    def _defer(self, began: float) -> None:
+    def _defer(self, started_at: float, worked: float = 0.0) -> None:
+        """
+        Wait in the triggerer.
+
+        :param started_at: When the wait began, in Unix seconds.
+        :param worked: Seconds that a worker has spent on the task before.
+        """
         from airflow_provider_nenoa.waiting import asking
 
-        hook, now, patience = self._hook(), time.time(), float(self.timeout)
+        hook, patience = self._hook(), float(self.timeout)
         if self.execution_timeout is not None:
             # Airflow does not count the time that a task is deferred; a little less, as when it does.
-            left = self.execution_timeout.total_seconds() - 2.0 - (time.monotonic() - began)
+            left = self.execution_timeout.total_seconds() - 2.0 - worked
             patience = min(patience, max(1.0, left))
-        told, deadline = hook.may_be_told, now + patience
+        told, deadline = hook.may_be_told, started_at + patience
         how = asking.how_noticed(hook, self.kind, told=told, poll_interval=self.poll_interval, deadline=deadline)
-        self.log.info("%s goes on. %s", self._the_run(), how)
+        self.log.info("Waiting for %s. %s", self._the_run(), how)
         self.defer(
-            trigger=self.make_trigger(deadline=deadline, started_at=now, told=told, **self._trigger_options()),
+            trigger=self.make_trigger(deadline=deadline, started_at=started_at, told=told, **self._trigger_options()),
             method_name="execute_complete",
-            timeout=timedelta(seconds=patience + GRACE),
+            timeout=timedelta(seconds=max(0.0, deadline - time.time()) + GRACE),
         )
+
+    def _look(self, ended: Ended | None = None) -> PokeReturnValue | None:
+        """
+        Return the task's result if the run has ended, and whoever has the result answers; None: wait on.
+
+        :param ended: How it ended, if that is known.
+        """
+        try:
+            ended = ended or self._ask()
+            return None if ended is None else PokeReturnValue(True, self._result(ended))
+        except TRANSIENT as error:
+            self.log.warning("%s Waiting on.", error)
+            return None
 
     def _ask(self) -> Ended | None:
         from airflow_provider_nenoa.pacing.pace import SAFETY_INTERVAL
@@ -267,16 +290,13 @@ class RunSensor(BaseSensorOperator):
         vendor = not told or self._asked_vendor_at is None or now - self._asked_vendor_at >= SAFETY_INTERVAL
         if vendor:
             self._asked_vendor_at = now
-        try:
-            return asking.ask(hook, self._key(), vendor=vendor, on_word=self._log_status)
-        except TRANSIENT as error:
-            self.log.warning("%s Waiting on.", error)
-            return None
+        return asking.ask(hook, self._key(), vendor=vendor, on_word=self._log_status)
 
-    def _result(self, hook: VendorHook, ended: Ended) -> dict[str, Any] | None:
+    def _result(self, ended: Ended) -> dict[str, Any] | None:
         from airflow_provider_nenoa.results.xcom import fit_for_airflow
         from airflow_provider_nenoa.waiting import asking
 
+        hook = self._hook()
         run = asking.read(hook, self._key(), ended)
         if not run.status.is_success:
             asking.last_words(hook, self.kind, run.run_id)
@@ -325,8 +345,7 @@ class RunSensor(BaseSensorOperator):
             self.log.info("The status is '%s'.", word)
 
     def _hook(self) -> VendorHook:
-        # One try a question: the next poke is the retry.
-        return self.kind.hook(self.conn_id, retry_for=0)
+        return self.kind.hook(self.conn_id, **self._hook_options)
 
     def _key(self) -> RunKey:
         from airflow_provider_nenoa.waiting.kinds import RunKey

@@ -31,6 +31,7 @@ from airflow_provider_nenoa.exceptions import (
     RunFailed,
     RunTimeout,
     SensorTimeout,
+    ServerError,
 )
 from airflow_provider_nenoa.hooks.nenai import NenAIHook
 from airflow_provider_nenoa.hooks.openanalyst import OpenAnalystHook
@@ -38,9 +39,10 @@ from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.sensors.base import RunSensor
 from airflow_provider_nenoa.sensors.nenai import NenAIWorkflowRunSensor
 from airflow_provider_nenoa.sensors.openanalyst import OpenAnalystAgentRunSensor, OpenAnalystQuerySensor
+from airflow_provider_nenoa.triggers import GRACE
 from airflow_provider_nenoa.triggers import base as triggers
 from airflow_provider_nenoa.triggers.openanalyst import OpenAnalystAgentRunTrigger
-from airflow_provider_nenoa.waiting import poll_source
+from airflow_provider_nenoa.waiting import asking, poll_source
 from airflow_provider_nenoa.webhooks import client
 from tests.support.task import Task, TaskDeferred
 from tests.unit.conftest import Logged, requests_to
@@ -328,7 +330,7 @@ def test_a_deferred_sensor_says_how_it_will_notice(emulator: Emulator, wait: Wai
     run_id = wait.start()
     with pytest.raises(TaskDeferred):
         wait.task(run_id, deferrable=True, timeout=3600, poll_interval=5).make().execute({})
-    assert f"run {run_id} goes on. Its end will be noticed by asking" in logged.text
+    assert f"run {run_id}. Its end will be noticed by asking" in logged.text
     assert f"every 5 to 150 s, within its rate limit, on connection 'my_{wait.vendor}', until 20" in logged.text
 
 
@@ -355,6 +357,69 @@ def test_trouble_is_waited_out(
     emulator.control.fault("drop_before", method="GET")
     monkeypatch.setattr(poll_source, "back_off", lambda failures: asyncio.sleep(0.01))
     assert run_to_the_end(wait.task(run_id, **mode))["status"] == wait.success
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+@pytest.mark.parametrize("option", [None, "soft_fail", "never_fail"])
+@pytest.mark.parametrize("ends", [True, False])
+def test_trouble_with_the_result_is_waited_out(
+    emulator: Emulator,
+    wait: Wait,
+    mode: dict[str, Any],
+    when: str,
+    option: str | None,
+    ends: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run is known to have ended; who has its result does not answer, twice or till the end."""
+    run_id = wait.start()
+    read, failures = asking.read, [ServerError("It is down.")] * 2
+
+    def flaky(*args: Any) -> Run:
+        if failures:
+            raise failures.pop() if ends else failures[0]
+        return read(*args)
+
+    monkeypatch.setattr(asking, "read", flaky)
+    options = {option: True} if option else {}
+    task = wait.task(run_id, timeout=10 if ends else 0.3, **mode, **options)
+    began = dt.datetime.now(tz=dt.UTC)
+    task.ti.get_first_reschedule_date = lambda context: began  # type: ignore[attr-defined]
+    with happening(when, emulator, wait, lambda: emulator.control.finish(run_id)):
+        if ends:
+            assert run_through_reschedules(task)["status"] == wait.success
+        else:
+            with pytest.raises(SKIPPED if option == "soft_fail" else SensorTimeout):
+                run_through_reschedules(task)
+
+
+def test_the_result_is_tried_for_before_the_wait_goes_on(emulator: Emulator, sleeps: list[float]) -> None:
+    wait = WAITS["query"]
+    run_id = wait.start()
+    task = wait.task(run_id, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.make().execute(task.context)
+    emulator.control.finish(run_id)
+    event = {"run_id": run_id, "word": "completed", "by_webhook": False, "started_at": time.time()}
+    emulator.control.fault("status", method="GET", status=503, times=2)
+    sensor = task.make()
+    assert sensor.resume_execution(deferred.value.method_name, {"event": event}, task.context)["status"] == "completed"
+    assert len(sleeps) == 2
+
+
+def test_a_wait_that_goes_on_ends_when_it_would_have_ended(wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*args: Any) -> Run:
+        raise ServerError("It is down.")
+
+    monkeypatch.setattr(asking, "read", down)
+    event = {"run_id": "r", "word": "completed", "by_webhook": False, "started_at": time.time() - 400}
+    sensor = wait.sensor(task_id="t", deferrable=True, timeout=1000, **{wait.id_key: "r"})
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.resume_execution("execute_complete", {"event": event}, {})
+    trigger: Any = deferred.value.trigger
+    assert (trigger.started_at, trigger.deadline) == (event["started_at"], event["started_at"] + 1000)
+    assert deferred.value.timeout is not None
+    assert deferred.value.timeout.total_seconds() == pytest.approx(600 + GRACE, abs=10)
 
 
 def test_a_refusal_while_waiting(emulator: Emulator, wait: Wait, mode: dict[str, Any]) -> None:
