@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -265,12 +266,13 @@ def _own_errors() -> Iterator[None]:
     """
     from airflow_provider_nenoa.sql import dbapi
 
+    outer = sys.exception()  # of another query, if this one is asked because that one failed
     try:
         yield
     except Exception as error:
         first: dbapi.Error | None = None
         cause: BaseException | None = error
-        while cause is not None:
+        while cause is not None and cause is not outer:
             first = cause if isinstance(cause, dbapi.Error) else first
             cause = cause.__cause__ or cause.__context__
         if first is None or first is error:

@@ -410,6 +410,25 @@ def test_data_frames_raise_the_real_error(
         assert "rollback" not in str(caught.value)
 
 
+@pytest.mark.parametrize("version", ["the one that is installed", "2"])
+def test_the_error_of_a_second_query_is_its_own(
+    request: pytest.FixtureRequest, conn_id: str, emulator: Emulator, version: str
+) -> None:
+    """Asked where the first one's error is handled, which Python then keeps as the second one's context."""
+    if version == "2":
+        request.getfixturevalue("pandas_2")
+    hook = OpenAnalystSqlHook(conn_id)
+    hook.api_hook.retry_for = 0
+    for again in (lambda: hook.get_df("SELECT 2"), lambda: list(hook.get_df_by_chunks("SELECT 2", chunksize=2))):
+        emulator.control.fault("status", status=422)
+        with pytest.raises(dbapi.OperationalError, match="OpenAnalyst answered 500"):  # noqa: PT012
+            try:
+                hook.get_df("SELECT 1")
+            except dbapi.ProgrammingError:
+                emulator.control.fault("status", status=500)
+                again()
+
+
 def test_an_error_of_pandas_itself_stays(conn_id: str) -> None:
     with pytest.raises(KeyError):
         OpenAnalystSqlHook(conn_id).get_df("SELECT 1 AS a", index_col="nowhere")
