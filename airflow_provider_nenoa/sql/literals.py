@@ -94,14 +94,16 @@ def _of_numpy(value: Any, numpy: Any, name: str) -> Any:
     unit, _ = numpy.datetime_data(value.dtype)
     shortened = value if unit in ("Y", "M", "W", "D") else value.astype("datetime64[us]")
     moment = shortened.item()
-    if shortened != value or not isinstance(moment, datetime.date):
+    # Back again: NumPy cuts off nanoseconds, and counts from the other end what is too far away, both in silence.
+    if shortened.astype(value.dtype) != value or not isinstance(moment, datetime.date):
         _refuse_moment(name)
     return moment
 
 
 def _plain_datetime(value: datetime.datetime, name: str) -> datetime.datetime:
     # pandas' NaT is a datetime without a year, and pandas counts nanoseconds, which would be cut off in silence.
-    if value != value or getattr(value, "nanosecond", 0) != 0:
+    # Its time stamps have years beyond those of datetime, too.
+    if value != value or getattr(value, "nanosecond", 0) != 0 or not 1 <= value.year <= 9999:
         _refuse_moment(name)
     try:
         moved = value if value.utcoffset() is None else value.astimezone(datetime.UTC)

@@ -98,10 +98,15 @@ def test_literals(value: object, sql: str) -> None:
         numpy.datetime64("NaT"),
         numpy.datetime64("2024-01-31T00:00:00.000000001"),
         numpy.datetime64("20000-01-01"),
+        numpy.datetime64(10**17, "s"),  # in microseconds, NumPy makes it a day of the year 8319
+        numpy.datetime64(2**62, "m"),
         numpy.array(1),
         pandas.NaT,
         pandas.NA,
         pandas.Timestamp("2024-01-31 00:00:00.000000001"),
+        pandas.Timestamp(numpy.datetime64(10**12, "s")),
+        pandas.Timestamp(numpy.datetime64(-(10**11), "s")),
+        pandas.Timestamp(numpy.datetime64(10**12, "s")).tz_localize("UTC"),
         pandas.Timedelta(1),
     ],
 )
