@@ -38,6 +38,13 @@ class Session(requests.Session):
             verify = certificates() or True
         return super().merge_environment_settings(url, proxies, stream, verify, cert)
 
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """
+        Leave redirects alone: requests would prepare the next request even where it is not to be sent.
+
+        With a ``Location`` that is no URL, that fails, and an answer would be taken for none.
+        """
+
 
 class Proxy(NamedTuple):
     """

@@ -52,9 +52,6 @@ class FileSession(Session):
         origin, self._wire.target = split_url(url)
         return self.get(origin, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUT)
 
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Leave redirects alone: requests would prepare the next request even where it is not to be sent."""
-
 
 def split_url(url: str) -> tuple[str, str]:
     """

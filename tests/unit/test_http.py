@@ -566,7 +566,9 @@ def test_no_secret_in_the_log(emulator: Emulator, emulated: HttpApi, logged: Log
     assert API_KEY not in repr(emulated) + repr(emulated.auth) + repr(vars(emulated)["_session"])
 
 
-@pytest.mark.parametrize("location", ["https://evil.test/", "/v1/datasets", "//evil.test/x"])
+@pytest.mark.parametrize(
+    "location", ["https://evil.test/", "/v1/datasets", "//evil.test/x", "http://[", "/\xe9\xff", "https://x:port/"]
+)
 @pytest.mark.parametrize("method", ["get", "start"])
 def test_no_redirect_is_followed(web: responses.RequestsMock, api: HttpApi, location: str, method: str) -> None:
     for verb in (responses.GET, responses.POST):
