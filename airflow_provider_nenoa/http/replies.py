@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,13 +24,13 @@ from airflow_provider_nenoa.exceptions import (
 )
 from airflow_provider_nenoa.vendors.errors import ErrorWords, read_error
 from airflow_provider_nenoa.vendors.json_text import read_json
+from airflow_provider_nenoa.vendors.presigned import without_queries
 
 log = logging.getLogger(__name__)
 
 QUOTED = 300
 """Characters of a vendor's words that an error message repeats, at most."""
 
-_URL_QUERY = re.compile(r"(https?://[^\s\"'<>?]{1,2000})\?[^\s\"'<>]*")
 _IN_PASSING = (408, 425)  # what the same request need not get again
 LOOKED_AT = 20_000
 """Characters of a body that are looked at to quote a few."""
@@ -58,7 +57,7 @@ def quoted(text: str, scrub: Callable[[str], str]) -> str:
     :param scrub: Takes secrets out. It comes before the cut, which could leave a half of one.
     """
     words = "".join(letter if letter.isprintable() else " " for letter in scrub(text[:LOOKED_AT]))
-    return _URL_QUERY.sub(r"\1?***", " ".join(words.split()))[:QUOTED]
+    return without_queries(" ".join(words.split()))[:QUOTED]
 
 
 def words_of(response: requests.Response, scrub: Callable[[str], str]) -> ErrorWords:

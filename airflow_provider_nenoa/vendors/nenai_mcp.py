@@ -22,6 +22,7 @@ from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.vendors.arguments import whole_number
 from airflow_provider_nenoa.vendors.json_text import read_json
 from airflow_provider_nenoa.vendors.messages import id_in, text_in
+from airflow_provider_nenoa.vendors.presigned import without_queries
 
 URL = "https://mcp.getnen.ai/v1"
 """Where the vendor has it; its key goes into the same header as that of the REST API."""
@@ -41,7 +42,6 @@ QUOTED = 300
 
 _UNKNOWN = re.compile(r"\b(?:not found|no such|does not exist|doesn't exist|unknown (?:run|message))\b", re.IGNORECASE)
 _REFUSED = re.compile(r"\b(?:unauthori[sz]ed|invalid api key|401)\b", re.IGNORECASE)
-_QUERY = re.compile(r"(https?://[^\s?\"'<>\\]+)\?[^\s\"'<>\\]+", re.IGNORECASE)
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -254,7 +254,7 @@ def last_lines(log: str, lines: int = 50, characters: int = 1_000) -> list[str]:
     """
     found = [line for line in log.split("\n") if line.strip()][-lines:]
     # Cut last: half of a presigned URL must not be left that is not seen to be one.
-    return [_CONTROL.sub("", _QUERY.sub(r"\1?***", line))[:characters] for line in found]
+    return [_CONTROL.sub("", without_queries(line))[:characters] for line in found]
 
 
 def moment(value: Any) -> float | None:

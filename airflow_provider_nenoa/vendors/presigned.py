@@ -13,6 +13,9 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
 _SIGNATURE = re.compile(r"(x-([a-z0-9]+-)?|q-)signature")  # X-Amz-Signature, X-Goog-Signature, X-Oss-Signature, ...
+# Also as JSON writes one within a text: with \/ for a slash, or \u0026 for an ampersand. What was begun is taken whole,
+# so that a text of many beginnings is read once.
+_URL = re.compile(r"""(https?:\\?/\\?/[^\s"'<>?]*+)(\?[^\s"'<>]++)?+""", re.IGNORECASE)
 _ALONE = {"sig", "token"}  # Azure's, and what smaller stores call theirs
 _WITH_SIGNATURE = {"expires", "policy"}  # beside a bare "Signature": S3's Version 2, CloudFront, Google's V2
 _SHORTEST_SECRET = 8
@@ -45,6 +48,11 @@ def expiry_of(url: str) -> float | None:
     except (OverflowError, ValueError):
         pass
     return None
+
+
+def without_queries(text: str) -> str:
+    """Take the queries out of the URLs in a text, which is where presigned ones have their signature."""
+    return _URL.sub(lambda found: f"{found[1]}?***" if found[2] else found[0], text)
 
 
 def secrets_in(url: str) -> list[str]:

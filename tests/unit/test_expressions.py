@@ -38,8 +38,10 @@ ATOMS = [
     "<",
     "http://",
 ]
-LENGTH = 20_000
+LENGTH = 60_000
 SECONDS = 2.0
+ONLY_AT_ONE_PLACE = {"results.scanner._BETWEEN.0", "results.session._URL.0", "sql.dbapi._FIRST_WORD.0"}
+"""What the package matches and never searches: tried from every letter on, these would be slow."""
 
 
 def expressions() -> Iterator[tuple[str, re.Pattern[str]]]:
@@ -83,6 +85,8 @@ def test_no_expression_explodes(name: str) -> None:
             try:
                 pattern.match(text)
                 pattern.fullmatch(text)
+                if name not in ONLY_AT_ONE_PLACE:
+                    pattern.search(text)
             except TimeoutError:
                 pytest.fail(f"{pattern.pattern!r} takes more than {SECONDS} s for {start!r} and many of {pair}")
             finally:

@@ -13,7 +13,7 @@ from airflow_provider_nenoa.exceptions import FilesMissing, InvalidArgument, Res
 from airflow_provider_nenoa.results.names import Names, safe_name
 from airflow_provider_nenoa.results.payload_files import FETCHED, files_of, without_urls
 from airflow_provider_nenoa.vendors.key_paths import parse_key_paths
-from airflow_provider_nenoa.vendors.presigned import expiry_of, is_presigned
+from airflow_provider_nenoa.vendors.presigned import expiry_of, is_presigned, without_queries
 
 S3 = "https://bucket.s3.amazonaws.com"
 SIGNED = "X-Amz-Signature=1"
@@ -152,6 +152,22 @@ def test_what_does_not(query: str) -> None:
 )
 def test_until_when_a_url_is_valid(query: str, at: float | None) -> None:
     assert expiry_of(f"{S3}/x?{query}") == at
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"{S3}/x", f"{S3}/x"),
+        (f"{S3}/x?", f"{S3}/x?"),
+        (f"see {S3}/x?{SIGNED}, or '{S3}/y?a=b'", f"see {S3}/x?*** or '{S3}/y?***'"),
+        (f'{{"url":"HTTPS://a.test/x?a=b\\u0026{SIGNED}"}}', '{"url":"HTTPS://a.test/x?***"}'),
+        (f'{{"url":"https:\\/\\/a.test\\/x?{SIGNED}"}}', '{"url":"https:\\/\\/a.test\\/x?***"}'),
+        (f"{S3}/{'long/' * 1_000}?{SIGNED}", f"{S3}/{'long/' * 1_000}?***"),
+        (f"http://http://a.test/?b?{SIGNED}", "http://http://a.test/?***"),
+    ],
+)
+def test_a_text_without_the_queries_of_its_urls(text: str, left: str) -> None:
+    assert without_queries(text) == left
 
 
 # --- named by the user
