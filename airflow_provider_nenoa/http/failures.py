@@ -89,6 +89,11 @@ def certificates_at_fault(url: str) -> str | None:
 
 def proxy_at_fault(proxy: Proxy, error: BaseException) -> str:
     """Say that what the environment names cannot be used as a proxy, and what to do."""
+    if proxy.socks and isinstance(error, requests.exceptions.InvalidSchema):
+        return (
+            f"The environment variable {proxy.variable} names a SOCKS proxy, and what speaks to one is not installed.\n"
+            "pip install 'requests[socks]', or name a proxy like http://proxy.example.com:3128."
+        )
     # The error's text could repeat the proxy's password.
     return (
         f"The environment variable {proxy.variable} names no proxy that can be used ({type(error).__name__}).\nWrite "

@@ -14,6 +14,7 @@ from urllib3.exceptions import NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 _SOURCE = re.compile(r" ?\(_ssl\.c:\d+\)$")
+_NOT_CONNECTED = re.compile(r"Failed to establish a new connection: (?:\[Errno -?\d+\] |0x[0-9a-f]+: )?(.+)")
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 E = TypeVar("E", bound=BaseException)
@@ -68,6 +69,9 @@ def _timed_out(error: BaseException) -> bool:
 
 
 def _words(error: BaseException) -> str | None:
+    if isinstance(error, NewConnectionError) and error.__cause__ is None:  # of SOCKS; its cause is in its text alone
+        found = _NOT_CONNECTED.search(str(error))
+        return found[1] if found else None
     if isinstance(error, ssl.SSLCertVerificationError):
         why = getattr(error, "verify_message", None) or _SOURCE.sub("", error.strerror or str(error))
         return f"its TLS certificate is not accepted: {why.rstrip('.')}"

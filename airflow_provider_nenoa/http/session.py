@@ -15,6 +15,7 @@ CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a TCP connection, and again for TLS."""
 CA_BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Environment variables that name certificates, the first one that is set counts."""
+SOCKS_SCHEMES = ("socks5", "socks5h", "socks4", "socks4a")
 
 
 class Session(requests.Session):
@@ -52,12 +53,12 @@ class Proxy(NamedTuple):
 
     :param variable: The environment variable that names it.
     :param name: Its host and port, without credentials; empty if it is not to be made out.
-    :param tls: Whether it is spoken to by TLS itself.
+    :param socks: Whether it speaks SOCKS, and not HTTP.
     """
 
     variable: str
     name: str
-    tls: bool
+    socks: bool
 
 
 def proxy_of(url: str) -> Proxy | None:
@@ -73,7 +74,7 @@ def proxy_of(url: str) -> Proxy | None:
         name = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
     except ValueError:
         return Proxy(variable, "", False)
-    return Proxy(variable, name, parts.scheme.lower() == "https")
+    return Proxy(variable, name, parts.scheme.lower() in SOCKS_SCHEMES)
 
 
 def certificates(environ: Mapping[str, str] = os.environ) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from airflow_provider_nenoa.exceptions import (
     AirflowFailException,
@@ -598,6 +599,10 @@ def test_reasons_of_errors_that_others_make() -> None:
     assert reason_of(requests.ReadTimeout("x")) == "it did not answer in time"
     assert reason_of(requests.ConnectionError("refused")) == "refused"
     assert reason_of(requests.ConnectionError()) == "ConnectionError"
+    for socks in ("0x05: Connection refused", "[Errno 111] Connection refused", "Connection refused"):
+        error = NewConnectionError(object(), f"Failed to establish a new connection: {socks}")  # type: ignore[arg-type]
+        whole = requests.ConnectionError(MaxRetryError(object(), "/a", error))  # type: ignore[arg-type]
+        assert reason_of(whole) == "Connection refused"
     assert reason_of(ConnectionError(requests.ConnectionError(OSError(111, "refused")))) == "refused"
 
 

@@ -259,7 +259,8 @@ def test_through_a_proxy_https_is_a_tunnel_for_the_host_alone(
     ("proxy", "raised", "words"),
     [
         ("http://", InvalidSetting, "variable http_proxy names no proxy that can be used"),
-        ("socks5://u:hunter22@127.0.0.1:1", InvalidSetting, "variable http_proxy names no proxy that can be used"),
+        ("socks5://u:hunter22@127.0.0.1:1", InvalidSetting, "variable http_proxy names a SOCKS proxy, and what speaks"),
+        ("socks9://u:hunter22@127.0.0.1:1", InvalidSetting, "variable http_proxy names no proxy that can be used"),
         ("gopher://127.0.0.1:1", InvalidSetting, "variable http_proxy names no proxy that can be used"),
         ("http://127.0.0.1:1", DownloadFailed, "the proxy that the environment names failed .*, 5 times"),
     ],
