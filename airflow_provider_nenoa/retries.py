@@ -50,7 +50,7 @@ class RetryAfterPolicy(RetryPolicy):
             if self.otherwise is None:
                 return RetryDecision(action=RetryAction.DEFAULT)
             return self.otherwise.evaluate(exception, try_number, max_tries, context)
-        delay = min(timedelta(seconds=seconds), self.longest)
+        delay = timedelta(seconds=min(seconds, self.longest.total_seconds()))  # what is too long may fit no timedelta
         return RetryDecision(
             action=RetryAction.RETRY,
             retry_delay=delay,

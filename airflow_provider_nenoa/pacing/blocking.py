@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_nenoa.exceptions import TRANSIENT, DeadlinePassed, RateLimited
+from airflow_provider_nenoa.pacing.budget import DAY
 from airflow_provider_nenoa.pacing.pace import LISTEN_INTERVAL, SAFETY_INTERVAL, interval
 from airflow_provider_nenoa.runs import status_of
 
@@ -115,5 +116,5 @@ def _back_off(error: NenoaError, failures: int) -> float:
     """Seconds until the next try: 1 after the first failure, doubling up to a minute, jittered."""
     if error.retry_after:
         # Everybody was told the same second: they must not all come back in it.
-        return error.retry_after * random.uniform(1.0, 1.5)
+        return min(error.retry_after, DAY) * random.uniform(1.0, 1.5)
     return min(60.0, 2.0 ** (failures - 1)) * random.uniform(0.5, 1.0)

@@ -139,8 +139,8 @@ class Budget:
         return max(0.0, self._credit / self._ahead) if self._day is not None else 1.0
 
     def pause(self, seconds: float) -> None:
-        """Send nothing for a while: the vendor answered 429."""
-        self._paused_until = max(self._paused_until, self._clock() + seconds)
+        """Send nothing for a while, a day at most, when every limit begins anew: the vendor answered 429."""
+        self._paused_until = max(self._paused_until, self._clock() + min(seconds, DAY))
 
     def refused(self, seconds: float) -> None:
         """

@@ -21,6 +21,7 @@ from airflow_provider_nenoa.exceptions import (
     ServerError,
 )
 from airflow_provider_nenoa.hooks.base import ConnectionSettings, VendorHook
+from airflow_provider_nenoa.pacing.budget import DAY
 from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.waiting import asking
 from airflow_provider_nenoa.waiting.kinds import KINDS, Ended, RunKey
@@ -272,6 +273,13 @@ def test_trouble_does_not_last_beyond_the_deadline(make: Make) -> None:
     with pytest.raises(DeadlinePassed):
         world.wait(deadline=NOW + 1000)
     assert world.now <= NOW + 1000
+
+
+def test_a_vendor_that_will_listen_in_a_thousand_years_is_asked_tomorrow(make: Make) -> None:
+    world = make()
+    world.answers = [RateLimited("x", retry_after=3e10), "completed"]
+    assert world.wait(deadline=NOW + 3 * DAY).word == "completed"
+    assert DAY <= world.polls[1] - world.polls[0] <= 2 * DAY
 
 
 def test_a_run_of_our_own_is_not_given_up_before_the_vendor_can_know_it(make: Make, logged: Logged) -> None:

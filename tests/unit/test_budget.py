@@ -120,6 +120,8 @@ def test_the_vendor_overrules_the_plan() -> None:
     assert budget.delay() == 42, "a shorter pause does not end a longer one"
     clock.now += 42
     assert budget.delay() == 0
+    budget.pause(1e12)
+    assert budget.delay() == DAY, "no limit is of more than a day"
 
 
 def headers(limit: Any, remaining: Any, reset: Any) -> dict[str, str]:

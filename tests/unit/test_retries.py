@@ -54,6 +54,7 @@ def looped() -> BaseException:
         (ServerError("503", retry_after=120), 120),
         (NenoaError("any", retry_after=1), 1),
         (RateLimited("429", retry_after=10 * 86_400), 86_400),
+        (RateLimited("429", retry_after=1e20), 86_400),
         (caused(RateLimited("429", retry_after=7)), 7),
         (RateLimited("429"), None),
         (RateLimited("429", retry_after=0), None),
