@@ -63,7 +63,7 @@ def split_url(url: str) -> tuple[str, str]:
     """
     match = _URL.match(url)
     if match is None:
-        raise ValueError("no URL")
+        raise requests.exceptions.InvalidURL("no URL")
     target = match["target"]
     target = "".join(char if "!" <= char <= "~" else quote(char.encode("utf-8", "replace"), safe="") for char in target)
     return match["origin"] + "/", target if target.startswith("/") else "/" + target

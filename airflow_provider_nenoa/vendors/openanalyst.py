@@ -142,7 +142,7 @@ def read_export_link(reply: Mapping[str, Any], path: str) -> ExportLink:
     url, size, expires_at = part.get("download_url"), part.get("size_bytes"), part.get("expires_at")
     if not isinstance(url, str) or not url.strip():
         raise InvalidReply(f"OpenAnalyst answered GET {path} without a 'download_url' (it has {sorted(reply)}).")
-    return ExportLink(url, _whole(size), _unix_seconds(expires_at))
+    return ExportLink(url.strip(), _whole(size), _unix_seconds(expires_at))
 
 
 def _has_rows(reply: Mapping[str, Any]) -> bool:

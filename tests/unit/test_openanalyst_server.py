@@ -185,7 +185,9 @@ def test_an_export_of_another_size(server: OpenAnalystServer, conn_id: str, tmp_
     [
         (lambda link: link.update(size_bytes=None, expires_at=None), None),
         (lambda link: link.update(size_bytes="8000", expires_at=4102444800), None),
+        (lambda link: link.update(download_url=f" {link['download_url']}\n"), None),
         (lambda link: link.pop("download_url"), InvalidReply),
+        (lambda link: link.update(download_url=f"\x01{link['download_url']}"), ResultRefused),
         (lambda link: link.update(download_url="http://example.com/a"), ResultRefused),
         (lambda link: link.update(download_url="https://169.254.169.254/a"), ResultRefused),
         (
@@ -193,7 +195,7 @@ def test_an_export_of_another_size(server: OpenAnalystServer, conn_id: str, tmp_
             FilesMissing,
         ),
     ],
-    ids=["no size", "as a text", "no link", "not by https", "inside the network", "gone"],
+    ids=["no size", "as a text", "white space", "no link", "no URL", "not by https", "inside the network", "gone"],
 )
 def test_links(
     server: OpenAnalystServer, conn_id: str, tmp_path: Path, sleeps: list[float], change: Any, error: Any
