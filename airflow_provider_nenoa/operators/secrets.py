@@ -45,6 +45,7 @@ class SecretPartial:
         self._partial = partial
         self._name = name
         self._value = partial.kwargs.get(name)
+        check_task_groups(name, self._value)
         if name in partial.kwargs:
             partial.kwargs[name] = Hidden(self._value)
 
@@ -80,13 +81,14 @@ def shown_to_nobody(operator: BaseOperator, name: str, value: Any) -> Any:
     :param operator: The operator.
     :param name: The argument.
     :param value: What is given for it; perhaps `Hidden`, by ``.partial()``.
-    :raises InvalidArgument: It stands in the DAG's ``default_args``.
+    :raises InvalidArgument: It stands in the DAG's ``default_args``, or in what a task group is mapped over.
     """
     from airflow.sdk import XComArg
 
     if isinstance(value, Hidden):
         return value.value
     check_default_args(name, operator.get_dag())
+    check_task_groups(name, value)
     XComArg.apply_upstream_relationship(operator, value)
     return value
 
@@ -99,6 +101,23 @@ def check_default_args(name: str, dag: DAG | None) -> None:
     """
     if dag is not None:
         check_templates(name, (dag.default_args or {}).get(name), "default_args")
+
+
+def check_task_groups(name: str, value: Any) -> None:
+    """
+    Refuse a secret that a mapped task group is given by ``.expand()``: Airflow serialises what it is mapped over.
+
+    :raises InvalidArgument: There is one.
+    """
+    if isinstance(value, Mapping):
+        for each in value.values():
+            check_task_groups(name, each)
+    elif hasattr(value, "_input"):  # one of the group's arguments, for which Airflow has no public name
+        over, key = value._input.value, value._key
+        sets = [over] if isinstance(over, Mapping) else over if isinstance(over, (list, tuple)) else ()
+        for each in sets:
+            if isinstance(each, Mapping):
+                check_templates(name, each.get(key), "the .expand() of a task group")
 
 
 def check_templates(name: str, value: Any, where: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, task, task_group
 from airflow.serialization import serialized_objects
 
 from airflow_provider_nenoa.exceptions import InvalidArgument
@@ -86,6 +86,33 @@ REFUSED: dict[str, Callable[[], Any]] = {
         [{"secure_workflow_params": {"pin": "hunter22"}}]
     ),
 }
+
+
+@task_group
+def group(pin: Any, other: Any = None) -> None:
+    NenAIRunWorkflowOperator(**OPTIONS, secure_workflow_params={"pin": pin})
+
+
+@task_group
+def group_of_mapped(pin: Any) -> None:
+    NenAIRunWorkflowOperator.partial(task_id="t", secure_workflow_params={"pin": pin}).expand(workflow_id=[WORKFLOW])
+
+
+REFUSED |= {
+    "a task group": lambda: group.expand(pin=["hunter22"]),
+    "a task group, of some": lambda: group.expand_kwargs([{"pin": "{{ conn.x.password }}"}, {"pin": "hunter22"}]),
+}
+
+
+def test_what_a_task_group_is_not_mapped_over_is_not_seen() -> None:
+    with DAG("d", schedule=None) as dag:
+        group.partial(pin="hunter22").expand(other=[1])
+        group.override(group_id="b").expand(pin=["{{ conn.x.password }}"], other=["harmless"])
+        group.override(group_id="c").expand(pin=upstream())
+        group.override(group_id="d").expand_kwargs(upstream())
+    assert "hunter22" not in serialised(dag)
+    with DAG("d", schedule=None), pytest.raises(InvalidArgument, match=r"in the \.expand\(\) of a task group"):
+        group_of_mapped.expand(pin=["hunter22"])
 
 
 @pytest.mark.parametrize("way", REFUSED)
