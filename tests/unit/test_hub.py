@@ -33,6 +33,7 @@ from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.waiting.channel import Channel, back_off, read_connection_in_airflows_thread
 from airflow_provider_nenoa.waiting.hub import Hub
 from airflow_provider_nenoa.waiting.kinds import KINDS, Ended, RunKey
+from airflow_provider_nenoa.webhooks import client
 from tests.support import virtual_time
 from tests.support.fake_vendor import FakeReceiver, FakeVendor, new_hub, vendors
 from tests.unit.conftest import Logged
@@ -196,6 +197,58 @@ def test_an_outage_of_the_receiver_is_told_once_and_nothing_is_missed(logged: Lo
     run(main)
     assert logged.text.count("no news from the webhook receiver") == 1
     assert logged.text.count("the webhook receiver answers again") == 1
+
+
+def test_a_single_failure_is_told(logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", max)  # each is followed by a second's pause
+
+    async def main(hub: Hub) -> None:
+        receiver, vendor = FakeReceiver(), FakeVendor({"r": [ServerError("500"), "completed"]})
+        vendor.unreadable = lambda opened: ConnectionUnreadable("down") if opened == 1 else None
+        with vendors(vendor, receiver):
+            waiting = asyncio.ensure_future(wait_for(hub, told=True))
+            await asyncio.sleep(40)
+            receiver.down = True  # as the second long poll ends, which began at 21 s
+            await asyncio.sleep(1.5)
+            receiver.down = False
+            assert (await waiting).word == "completed"
+
+    run(main)
+    for line in (
+        "down Trying on.",
+        "no news from the webhook receiver; trying on",
+        "the webhook receiver answers again",
+        "a poll failed; trying on. 500",
+        "the vendor answers again",
+    ):
+        assert logged.text.count(line) == 1, line
+
+
+def test_what_fails_is_tried_again_by_the_hub_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an outage would be noticed when its tries are over, in a thread that others wait for."""
+    clients: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    hooks: list[dict[str, Any]] = []
+
+    async def main(hub: Hub) -> None:
+        receiver = FakeReceiver()
+        with vendors(FakeVendor({"r": [AuthenticationError("401"), "completed"]}), receiver):
+            make_client, make_hook = client.ReceiverClient, KINDS["agent"].hook
+
+            def note_client(*args: Any, **kwargs: Any) -> Any:
+                clients.append((args, kwargs))
+                return make_client(*args, **kwargs)
+
+            def note_hook(conn_id: str, **kwargs: Any) -> Any:
+                hooks.append({name: value for name, value in kwargs.items() if name != "on_response"})
+                return make_hook(conn_id, **kwargs)
+
+            monkeypatch.setattr(client, "ReceiverClient", note_client)
+            monkeypatch.setitem(KINDS, "agent", replace(KINDS["agent"], hook=note_hook))
+            assert (await wait_for(hub, told=True)).word == "completed"
+
+    run(main)
+    assert clients == [(("c", "secret"), {"retry_for": 0})]
+    assert [each for each in hooks if each] == [{"retry_for": 0}] * 2  # the first, and one after the refused key
 
 
 def test_look_ups_go_on_after_an_outage_that_cut_them_off() -> None:
