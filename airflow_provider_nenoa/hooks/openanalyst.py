@@ -326,7 +326,8 @@ class OpenAnalystHook(VendorHook):
         :param export_id: The ``id`` that `start_export` got.
         :param output_path: Any URL that Airflow's ``ObjectStoragePath`` understands: a file, or a directory for a file
             ``export.<format>``.
-        :param export_format: What the file is called by in a directory. Default ``csv``.
+        :param export_format: What the file is called by in a directory, if the vendor does not tell its format.
+            Default ``csv``.
         :param max_file_size: How many bytes it may have. Default 10 GiB.
         :return: A dict: ``name``, ``path``, ``size`` (bytes) and ``sha256`` (hex).
         :raises FilesMissing: The store does not have it, or does not take the link.
@@ -339,7 +340,8 @@ class OpenAnalystHook(VendorHook):
         return fetch_link(
             lambda: openanalyst.read_export_link(self.api.get(path), path),
             output_path,
-            f"export.{export_format}",
+            "export",
+            export_format,
             self.file_guard(),
             max_file_size,
         )

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_nenoa.exceptions import FilesMissing
+from airflow_provider_nenoa.exceptions import FilesMissing, ResultsExpired
 from airflow_provider_nenoa.results.addresses import Guard
 from airflow_provider_nenoa.results.archive import Archive, Spool
 from airflow_provider_nenoa.results.names import Names
@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 PARALLEL = 4
 """Files that are fetched at once, by default."""
 
+HOW_TO_BE_IN_TIME = (
+    "Download files as soon as a run has ended. Fresh URLs can be had only where the connection names a "
+    "'run_status_path'."
+)
 _MIB = 1024 * 1024
 
 
@@ -96,6 +100,8 @@ class Downloads:
             try:
                 self._fetch_all(missing, stored)
             except FilesMissing as error:
+                if self.refresh is None and isinstance(error, ResultsExpired):
+                    raise ResultsExpired(f"{error} {HOW_TO_BE_IN_TIME}") from None
                 if self.refresh is None or (fresh and len(stored) == stored_before):
                     raise
                 log.info("%s Asking for fresh URLs.", error)

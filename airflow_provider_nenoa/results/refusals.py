@@ -50,10 +50,7 @@ def refusal_of(
         ends = [at for at in (expires_at, expiry_of(url)) if at is not None]
         mismatch = "signaturedoesnotmatch" in lower
         if not mismatch and ("expired" in lower or (ends and now >= min(ends))):
-            return ResultsExpired(
-                f"The URL of the file {name} has expired: {answer}.\n{_when(ends, now)} Download files as soon as "
-                "a run has ended. Fresh URLs can be had only where the connection names a 'run_status_path'."
-            )
+            return ResultsExpired(f"The URL of the file {name} has expired: {answer}.\n{_when(ends, now)}")
         return FilesMissing(
             f"The file {name} is refused: {answer}. {_when(ends, now)} "
             + ("The URL is not the one that was signed." if mismatch else "Whoever keeps it does not take the URL.")

@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_nenoa.exceptions import InvalidReply, StartOutcomeUnknown
 from airflow_provider_nenoa.runs import Run, RunStatus, status_of
-from airflow_provider_nenoa.vendors.messages import parts_of, status_in
+from airflow_provider_nenoa.vendors.messages import parts_of, status_in, text_in
 from airflow_provider_nenoa.vendors.openanalyst_webhooks import RUN_KINDS as RUN_KINDS
 from airflow_provider_nenoa.vendors.openanalyst_webhooks import read_webhook as read_webhook
 from airflow_provider_nenoa.vendors.rows import part_with_rows
@@ -43,6 +43,8 @@ _QUERY_IDS = ("query_id", "id", "run_id")
 _EXPORT_IDS = ("export_id", "id")
 _IDS = {*_AGENT_IDS, *_QUERY_IDS, *_EXPORT_IDS}
 _AGENT_RESULTS = ("result", "results", "final_answer", "output")
+_EXPORTED = "ready"
+"""The status of an export whose file can be had, by the Server API's page."""
 
 
 def read_query_start(reply: dict[str, Any], path: str) -> Run:
@@ -105,7 +107,10 @@ def read_export_start(reply: dict[str, Any], path: str) -> Run:
 
     :raises StartOutcomeUnknown: It names no export.
     """
-    return _started(reply, _EXPORT_IDS, path)
+    run = _started(reply, _EXPORT_IDS, path)
+    if run.status.is_success and run.word.strip().lower() != _EXPORTED:
+        return replace(run, word="running")  # it says that the call worked: the file may not be there yet
+    return run
 
 
 def read_export(reply: dict[str, Any], export_id: str, path: str) -> Run:
@@ -125,11 +130,13 @@ class ExportLink:
     :param url: The URL.
     :param size: How many bytes the file has; None: the vendor did not say.
     :param expires_at: Until when the URL is valid, in Unix seconds; None: the vendor did not say.
+    :param file_format: The file's format, such as ``csv``; None: the vendor did not say.
     """
 
     url: str = field(repr=False)
     size: int | None
     expires_at: float | None
+    file_format: str | None
 
 
 def read_export_link(reply: Mapping[str, Any], path: str) -> ExportLink:
@@ -142,7 +149,9 @@ def read_export_link(reply: Mapping[str, Any], path: str) -> ExportLink:
     url, size, expires_at = part.get("download_url"), part.get("size_bytes"), part.get("expires_at")
     if not isinstance(url, str) or not url.strip():
         raise InvalidReply(f"OpenAnalyst answered GET {path} without a 'download_url' (it has {sorted(reply)}).")
-    return ExportLink(url.strip(), _whole(size), _unix_seconds(expires_at))
+    file_format = text_in(part, ("format",)).lower()
+    is_word = file_format.isascii() and file_format.isalnum()  # it becomes a part of the file's name
+    return ExportLink(url.strip(), _whole(size), _unix_seconds(expires_at), file_format if is_word else None)
 
 
 def _has_rows(reply: Mapping[str, Any]) -> bool:

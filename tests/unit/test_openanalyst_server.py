@@ -18,6 +18,7 @@ from airflow_provider_nenoa.exceptions import (
     InvalidRequest,
     NotFound,
     ResultRefused,
+    ResultsExpired,
     RunFailed,
 )
 from airflow_provider_nenoa.hooks.openanalyst import OpenAnalystHook
@@ -27,6 +28,7 @@ from airflow_provider_nenoa.operators.openanalyst import (
     OpenAnalystGetReportOperator,
     OpenAnalystRunAgentOperator,
 )
+from airflow_provider_nenoa.results.transfer import Transfer
 from airflow_provider_nenoa.sensors.openanalyst import OpenAnalystExportSensor
 from tests.support.openanalyst_server import OpenAnalystServer, openanalyst_server
 from tests.support.task import StateStore, Task, TaskDeferred
@@ -217,6 +219,52 @@ def test_a_broken_download_is_resumed_or_begun_anew(server: OpenAnalystServer, c
     server.states, server.broken = ["ready"], 1
     Task(lambda: export(output_path=f"{tmp_path}/a.csv"), StateStore()).attempt()
     assert (tmp_path / "a.csv").read_bytes() == server.file
+
+
+def test_a_large_file_comes_by_as_many_links_as_it_takes(
+    server: OpenAnalystServer, conn_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link is valid for minutes: what has come by one is not fetched again by the next."""
+    monkeypatch.setattr(Transfer, "_pause", lambda self, seconds: None)
+    server.states, server.link_serves = ["ready"], 3_000
+    result = Task(lambda: export(output_path=f"{tmp_path}/a.csv"), StateStore()).attempt()
+    assert (tmp_path / "a.csv").read_bytes() == server.file
+    assert result["files"][0]["sha256"] == hashlib.sha256(server.file).hexdigest()
+    assert links_asked_for(server) == 3
+
+
+def test_links_of_no_use_are_not_asked_for_again_and_again(
+    server: OpenAnalystServer, conn_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Transfer, "_pause", lambda self, seconds: None)
+    server.states, server.link_serves = ["ready"], 0
+    with pytest.raises(ResultsExpired, match="Request has expired") as caught:
+        Task(lambda: export(output_path=f"{tmp_path}/a.csv"), StateStore()).attempt()
+    assert links_asked_for(server) == 2
+    assert "run_status_path" not in str(caught.value), "that is a field of NenAI's connections"
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [("parquet", "export.parquet"), ("CSV", "export.csv"), ("../x", "export.csv"), (None, "export.csv")],
+)
+def test_a_file_is_called_by_the_format_that_the_vendor_tells(
+    server: OpenAnalystServer, conn_id: str, tmp_path: Path, told: Any, name: str
+) -> None:
+    """Who fetches an export need not be who has started it."""
+    server.link = lambda link: link.update(format=told)
+    OpenAnalystHook(conn_id).download_export("exp_1", f"{tmp_path}/")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("word", ["success", "completed"])
+def test_a_start_that_says_that_the_call_worked_is_not_the_end_of_the_export(
+    server: OpenAnalystServer, conn_id: str, tmp_path: Path, word: str
+) -> None:
+    server.started_as, server.states = word, ["processing", "ready"]
+    result = Task(lambda: export(output_path=f"{tmp_path}/a.csv"), StateStore()).attempt()
+    assert result["status"] == "ready"
+    assert server.requests[1:3] == [("GET", "/v1/exports/exp_1", {})] * 2
 
 
 def test_an_export_that_fails(server: OpenAnalystServer, conn_id: str, tmp_path: Path) -> None:
