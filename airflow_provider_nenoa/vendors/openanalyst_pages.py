@@ -102,7 +102,7 @@ class Listing:
 
     def _said(self, reply: Mapping[str, Any], name: str) -> Any:
         """Look for a word of the pagination where the vendor may have put it."""
-        return next((part[name] for part in _parts(reply) if part.get(name) is not None), None)
+        return next((found for part in _parts(reply) if (found := said(part, name)) is not None), None)
 
     def _flag(self, value: Any) -> bool | None:
         if value is None or isinstance(value, bool):
@@ -116,6 +116,13 @@ class Listing:
         return InvalidReply(
             f"OpenAnalyst's list GET {self.path} cannot be read to its end: {why}.\n{self.count} objects had come."
         )
+
+
+def said(part: Mapping[str, Any], name: str) -> Any:
+    """Return what an object has under a name, such as ``has_more``, or under its twin, ``hasMore``; None: nothing."""
+    first, *rest = name.split("_")
+    found = part.get(name)
+    return part.get(first + "".join(map(str.capitalize, rest))) if found is None else found
 
 
 def _parts(reply: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_nenoa.exceptions import InvalidReply, ResultRefused, RowsMissing
+from airflow_provider_nenoa.vendors.openanalyst_pages import said
 from airflow_provider_nenoa.vendors.openanalyst_schema import COLUMN_NAMES
 
 log = logging.getLogger(__name__)
@@ -112,10 +113,10 @@ def checked_count(payload: Mapping[str, Any], count: int, *, allow_partial: bool
     :raises RowsMissing: The vendor says that there are more.
     """
     parts = [part_with_rows(payload) or payload, payload]
-    pages = [said for part in parts for name in ("pagination", "meta") if isinstance(said := part.get(name), Mapping)]
-    counts = [part.get("row_count") for part in parts + pages] + [said.get("total") for said in pages]
+    pages = [page for part in parts for name in ("pagination", "meta") if isinstance(page := part.get(name), Mapping)]
+    counts = [said(part, "row_count") for part in parts + pages] + [page.get("total") for page in pages]
     told = next((number for count in counts if (number := _number(count)) is not None), None)
-    more = any(_is_true(part.get(name)) for part in parts + pages for name in _MORE) or any(map(_goes_on, pages))
+    more = any(_is_true(said(part, name)) for part in parts + pages for name in _MORE) or any(map(_goes_on, pages))
     if (told is not None and told > count) or more:
         there = f"{told:,} rows" if told is not None and told > count else "more rows"
         message = f"OpenAnalyst says that the query has {there}, but sent {count:,}."
@@ -130,11 +131,12 @@ def checked_count(payload: Mapping[str, Any], count: int, *, allow_partial: bool
     return count if told is None else told
 
 
-def _goes_on(said: Mapping[str, Any]) -> bool:
+def _goes_on(page: Mapping[str, Any]) -> bool:
     """Whether what a reply says of its pages promises another one, in one of the ways in which lists do."""
-    if said.get("has_more") is not None:
-        return _is_true(said["has_more"])
-    return bool(said.get("cursor")) or (_number(said.get("total_pages")) or 1) > (_number(said.get("page")) or 1)
+    if (more := said(page, "has_more")) is not None:
+        return _is_true(more)
+    cursor = said(page, "cursor") or said(page, "next_cursor")
+    return bool(cursor) or (_number(said(page, "total_pages")) or 1) > (_number(said(page, "page")) or 1)
 
 
 def _is_true(value: Any) -> bool:

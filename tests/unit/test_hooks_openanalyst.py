@@ -369,7 +369,7 @@ def pages(*replies: dict[str, Any]) -> FakeApi:
 @given(
     count=st.integers(0, 50),
     page_size=st.integers(1, 60),
-    form=st.sampled_from(["page", "cursor", "number", "text", "total", "more"]),
+    form=st.sampled_from(["page", "cursor", "number", "text", "total", "more", "spelled otherwise"]),
     api_form=st.sampled_from(["api", "server"]),
     own_size=st.none() | st.integers(1, 60),
 )
@@ -396,6 +396,7 @@ def test_an_honest_server_is_read_to_the_end(
             "number": {"total_pages": float(last), "total": count},
             "text": {"total_pages": str(last), "page": str(page), "per_page": str(size)},
             "total": {"page": page, "per_page": size, "total": str(count)},
+            "spelled otherwise": {"page": page, "totalPages": last, "perPage": size},
             "more": {"page": page, "has_more": page < last, "per_page": size},
         }[form]
         return {"data": objects[(page - 1) * size : page * size], "meta": {"per_page": size} | said}
@@ -446,6 +447,7 @@ def test_an_empty_page_is_not_the_end_where_there_are_more_pages() -> None:
     [
         ([{"data": [1], "pagination": {"has_more": True, "total": 3}}], [], "neither a cursor nor a page"),
         ([{"data": [1], "pagination": {"has_more": "true", "cursor": ""}}], [], "neither a cursor nor a page"),
+        ([{"data": [1], "pagination": {"hasMore": True, "nextCursor": "c"}}], [], "neither a cursor nor a page"),
         ([{"data": [1], "has_more": True}], [], "neither a cursor nor a page"),
         ([{"data": [1], "has_more": True, "meta": {"page": 1, "total_pages": 1}}], [], "neither a cursor nor a page"),
         ([{"data": [1], "pagination": {"has_more": True, "cursor": {"a": 1}}}], [], "its cursor is a dict"),
@@ -560,6 +562,8 @@ def test_what_changes_something_is_not_requested_twice(
         {"meta": {"next_page_token": "t", "total": 40}},
         {"links": {"self": "/datasets", "next": "/datasets?after=c2"}},
         {"_links": {"next": {"href": "/datasets?page=2"}}},
+        {"pagination": {"nextCursor": "c2"}},
+        {"nextPageToken": "t"},
     ],
 )
 def test_a_next_page_in_words_that_no_page_shows_is_told(reply: dict[str, Any]) -> None:
