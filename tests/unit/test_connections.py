@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -76,6 +77,8 @@ DEFAULT = "https://api.openanalyst.com/v1"
         ("  oa.test \n", None, None, "https://oa.test"),
         ("oa.test", 8443, None, "https://oa.test:8443"),
         ("oa.test", "8443", None, "https://oa.test:8443"),
+        ("oa.test", 1, None, "https://oa.test:1"),
+        ("oa.test", 65_535, None, "https://oa.test:65535"),
         ("oa.test/v2", 8443, None, "https://oa.test:8443/v2"),
         ("https://oa.test/v2/", 8443, None, "https://oa.test:8443/v2"),
         ("oa.test:8443/v2", 8443, "v2", "https://oa.test:8443/v2"),
@@ -107,6 +110,7 @@ def test_host_port_and_schema(connect: Connect, host: str | None, port: Any, sch
         ("oa.test/v1", None, "v2", "schema is 'v2', but its host says 'v1'"),
         ("http://localhost", None, "https", "schema is 'https', but its host says 'http'"),
         ("oa.test", 70_000, None, "port is 70000, and no host has such a one"),
+        ("oa.test", 65_536, None, "port is 65536, and no host has such a one"),
         ("oa.test", -1, None, "port is -1, and no host has such a one"),
         (None, 8443, None, "has a port, but no host"),
         (None, None, "v2", "has a schema, but no host"),
@@ -132,6 +136,14 @@ def test_host_port_and_schema_that_do_not_fit(
     with pytest.raises(InvalidConnection, match=f"^Connection 'my_openanalyst': it.*{message}") as e:
         _ = OpenAnalystHook(connect("openanalyst", host, port=port, schema=schema)).settings
     assert "pw" not in str(e.value)
+
+
+@pytest.mark.parametrize("port", ["0", "x", "1.5", True, [80]])
+def test_a_port_that_is_none(port: Any) -> None:
+    with pytest.raises(
+        InvalidConnection, match=rf"^its port is {re.escape(repr(port))}, and no host has such a one\.\n"
+    ):
+        base_url_of("oa.test", port, None, DEFAULT)
 
 
 @given(

@@ -37,7 +37,7 @@ from airflow_provider_nenoa.exceptions import (
     ServerError,
     StartOutcomeUnknown,
 )
-from airflow_provider_nenoa.http import ApiKeyAuth, HttpApi, check_base_url, retry_after_seconds
+from airflow_provider_nenoa.http import ApiKeyAuth, HttpApi, check_base_url, is_loopback, retry_after_seconds
 from airflow_provider_nenoa.http.repeating import repeat
 from tests.unit.conftest import API_KEY, Logged, requests_to
 
@@ -848,6 +848,15 @@ def test_no_base_url(url: str) -> None:
     with pytest.raises(InvalidConnection, match="not a usable base URL") as caught:
         check_base_url(url)
     assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "this_machine"),
+    [("localhost", True), ("a.localhost", True), ("127.9.9.9", True), ("::1", True)]
+    + [(host, False) for host in ("localhost.test", "alocalhost", "10.0.0.1", "::2", "", None)],
+)
+def test_what_can_only_mean_this_machine(host: str | None, this_machine: bool) -> None:
+    assert is_loopback(host) is this_machine
 
 
 PIECES = [*"@:/?#\\%;[].a\t ", "//", "1", "%2f", "%40", "。", "ⓛ", "evil.test", "localhost", "127.0.0.1", "0x7f.1"]
