@@ -87,6 +87,18 @@ def certificates_at_fault(url: str) -> str | None:
     return None
 
 
+def refused_by_proxy(proxy: Proxy, error: BaseException, url: str) -> str | None:
+    """Say that a proxy does not let through who asks, and what to do; None: that is not what happened."""
+    status = refusal_of_proxy(error)
+    if status not in (401, 403, 407):
+        return None
+    need = "user name and password belong before its host, with an @" if status != 403 else "or ask who runs it"
+    return (
+        f"The proxy {proxy.name} refused the way to {urlsplit(url).hostname}: {reason_of(error)}.\nIt is from the "
+        f"environment variable {proxy.variable}: correct that, {need}."
+    )
+
+
 def proxy_at_fault(proxy: Proxy, error: BaseException) -> str:
     """Say that what the environment names cannot be used as a proxy, and what to do."""
     if proxy.socks and isinstance(error, requests.exceptions.InvalidSchema):
@@ -120,13 +132,8 @@ def _is_at_the_proxy(passage: Passage, url: str, proxy: Proxy) -> bool:
 
 
 def _setting_at_fault(error: BaseException, passage: Passage, url: str, proxy: Proxy | None) -> str | None:
-    if passage.step is Step.TUNNELLING and proxy is not None and refusal_of_proxy(error) in (401, 403, 407):
-        status = refusal_of_proxy(error)
-        need = "user name and password belong before its host, with an @" if status != 403 else "or ask who runs it"
-        return (
-            f"The proxy {proxy.name} refused the way to {urlsplit(url).hostname}: {reason_of(error)}.\nIt is from the "
-            f"environment variable {proxy.variable}: correct that, {need}."
-        )
+    if passage.step is Step.TUNNELLING and proxy is not None and (refusal := refused_by_proxy(proxy, error, url)):
+        return refusal
     if (unusable := certificates_at_fault(url)) is not None:
         return unusable
     if passage.step is not Step.PREPARING:

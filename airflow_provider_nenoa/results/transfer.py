@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError, LocationValueError, ProxySchemeUnknown
 
 from airflow_provider_nenoa.exceptions import DownloadFailed, InvalidSetting, NenoaError, ResultRefused
 from airflow_provider_nenoa.http import reason_of
-from airflow_provider_nenoa.http.failures import certificates_at_fault, proxy_at_fault
+from airflow_provider_nenoa.http.failures import certificates_at_fault, proxy_at_fault, refused_by_proxy
 from airflow_provider_nenoa.http.session import proxy_of
 from airflow_provider_nenoa.results.addresses import Guard
 from airflow_provider_nenoa.results.payload_files import PayloadFile
@@ -183,7 +183,11 @@ class Transfer:
                     raise self._not_fetched(proxy_at_fault(proxy, error)) from None
                 raise ResultRefused(f"{self._which} has a URL that nobody can be asked by.") from None
             except ProxyError as error:
-                raise _Interrupted(f"the proxy that the environment names failed ({reason_of(error)})") from None
+                proxy = proxy_of(self.url)
+                if proxy is not None and (refusal := refused_by_proxy(proxy, error, self.url)) is not None:
+                    raise self._not_fetched(refusal) from None
+                which = f"the proxy {proxy.name} of {proxy.variable}" if proxy is not None else "the proxy"
+                raise _Interrupted(f"{which} failed ({reason_of(error)})") from None
             except OSError as error:  # those of requests are such, and a file of certificates may be missing
                 if (setting := certificates_at_fault(self.url)) is not None:
                     raise self._not_fetched(setting) from None

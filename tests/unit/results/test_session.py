@@ -262,7 +262,7 @@ def test_through_a_proxy_https_is_a_tunnel_for_the_host_alone(
         ("socks5://u:hunter22@127.0.0.1:1", InvalidSetting, "variable http_proxy names a SOCKS proxy, and what speaks"),
         ("socks9://u:hunter22@127.0.0.1:1", InvalidSetting, "variable http_proxy names no proxy that can be used"),
         ("gopher://127.0.0.1:1", InvalidSetting, "variable http_proxy names no proxy that can be used"),
-        ("http://127.0.0.1:1", DownloadFailed, "the proxy that the environment names failed .*, 5 times"),
+        ("http://127.0.0.1:1", DownloadFailed, r"the proxy 127\.0\.0\.1:1 of http_proxy failed \(.*, 5 times"),
     ],
 )
 def test_a_proxy_that_does_not_work_is_called_the_proxy(
@@ -271,6 +271,25 @@ def test_a_proxy_that_does_not_work_is_called_the_proxy(
     monkeypatch.setenv("http_proxy", proxy)
     with pytest.raises(raised, match=words) as caught:
         fetch(out, f"http://127.0.0.1:2/x?sig={SECRET}")
+    assert SECRET not in str(caught.value)
+    assert "hunter22" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "raised", "asked", "words"),
+    [
+        (407, InvalidSetting, 1, r"refused the way to files\.example: .*407.*\n.*variable https_proxy: correct that"),
+        (502, DownloadFailed, 5, r"the proxy 127\.0\.0\.1:\d+ of https_proxy failed \(.*502.*\), 5 times"),
+    ],
+)
+def test_a_proxy_that_refuses_is_not_asked_again_and_one_in_trouble_is(
+    out: str, monkeypatch: pytest.MonkeyPatch, status: int, raised: type[Exception], asked: int, words: str
+) -> None:
+    with Wire(answer=b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://u:hunter22@127.0.0.1:{proxy.port}")
+        with pytest.raises(raised, match=words) as caught:
+            fetch(out, f"https://files.example/x?sig={SECRET}")
+        assert len(proxy.requests) == asked
     assert SECRET not in str(caught.value)
     assert "hunter22" not in str(caught.value)
 
