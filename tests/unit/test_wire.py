@@ -623,5 +623,7 @@ def test_a_passage_ends_with_its_request(serve: Serve) -> None:
         for number in range(2):
             with wire.Passage(before_send=lambda number=number: announced.append(number)):
                 session.get(f"http://localhost:{server.port}/")
+            session.close()  # the server hangs up after each answer, and that may be seen too late
             session.get(f"http://localhost:{server.port}/")
+            session.close()
     assert announced == [0, 1]
