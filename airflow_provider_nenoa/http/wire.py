@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import http.client
 import socket
 import time
 from collections.abc import Callable
@@ -96,6 +97,17 @@ class Passage:
 _passage: ContextVar[Passage | None] = ContextVar("nenoa_passage", default=None)
 
 
+class FinalResponse(http.client.HTTPResponse):
+    """Passes over interim answers, such as 103 Early Hints: Python's client takes all but 100 for the answer itself."""
+
+    def begin(self) -> None:
+        """Read status and headers of the answer."""
+        super().begin()
+        while 101 < self.status < 200:  # 101 is the last one on its connection
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
+
+
 class WireAdapter(HTTPAdapter):
     """Tells the `Passage` of a request how far it has come, whether it goes directly or by a proxy."""
 
@@ -125,6 +137,7 @@ def _watched_pool(pool: Any) -> Any:
 class _Watched:
     """Stands before a connection of urllib3, be it to a host, by TLS, or to a proxy of any kind."""
 
+    response_class = FinalResponse
     sock: Any
     _begins = False
 

@@ -19,6 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_nenoa.http import Session
+from airflow_provider_nenoa.http.wire import FinalResponse
 from airflow_provider_nenoa.results.addresses import Guard
 
 TIMEOUT = (10.0, 60.0)
@@ -131,6 +132,8 @@ def _pool_class(kind: Any, wire: threading.local, guard: Guard | None) -> Any:
 
 def _connection_class(kind: Any, wire: threading.local, guard: Guard | None) -> Any:
     class Connection(_Exact, kind):
+        response_class = FinalResponse
+
         def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
             # The URL is "/", or with a proxy for http the host's whole URL.
             super().putrequest(method, url.removesuffix("/") + wire.target, *args, **kwargs)

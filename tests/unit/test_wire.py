@@ -627,3 +627,28 @@ def test_a_passage_ends_with_its_request(serve: Serve) -> None:
             session.get(f"http://localhost:{server.port}/")
             session.close()
     assert announced == [0, 1]
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_interim_answers_are_not_the_answer(serve: Serve, tls: bool) -> None:
+    """A proxy's early hints made every start a lost one."""
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nContent-Length: 9\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+
+    def behaviour(server: WireServer, connected: socket.socket) -> None:
+        with server.secured(connected) as secured:
+            server.read_request(secured)
+            secured.sendall(interim + OK)
+
+    server = serve(behaviour, tls=tls)
+    assert start(f"{'https' if tls else 'http'}://localhost:{server.port}") == ({}, 1)
+    assert len(server.heads) == 1
+
+
+@pytest.mark.parametrize("then", [b"", b"HTTP/1.1 101 Switching Protocols\r\n\r\n"])
+def test_an_interim_answer_alone_is_none(serve: Serve, then: bytes) -> None:
+    def behaviour(server: WireServer, connected: socket.socket) -> None:
+        server.read_request(connected)
+        connected.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n" + then)
+
+    error, announced = start(f"http://localhost:{serve(behaviour, tls=False).port}")
+    assert (type(error), announced) == (StartOutcomeUnknown, 1)

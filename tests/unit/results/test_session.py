@@ -169,6 +169,12 @@ def test_where_a_redirect_leads(location: str, url: str | None) -> None:
         assert redirected("https://files.example/a/b?c", location) == url
 
 
+def test_an_interim_answer_is_not_the_file(out: str) -> None:
+    with Wire(answer=b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc") as server:
+        (file,) = fetch(out, f"http://127.0.0.1:{server.port}/x")
+    assert file["size"] == 3
+
+
 def test_a_redirect_goes_out_byte_for_byte_too(out: str) -> None:
     answer = b"HTTP/1.1 302 X\r\nLocation: //127.0.0.1:%d//k/%%7e/../\xe4?a b\r\nContent-Length: 0\r\n\r\n"
     with Wire() as last, Wire(answer=answer % last.port) as first:
