@@ -67,3 +67,17 @@ def test_no_more_connections_are_remembered_than_that() -> None:
     for number in range(LIMIT + 10):
         floods.came(f"c{number}", 1)
     assert len(floods._even_at) == LIMIT
+
+
+def test_the_one_that_has_been_silent_longest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_nenoa.webhooks.floods.LIMIT", 2)
+    floods = Floods(Clock())
+    for conn_id in ("a", "b"):
+        assert burst(floods, conn_id)[0] == EVENTS.at_once
+    with pytest.raises(Flood):
+        floods.came("a", 1)
+    floods.came("c", 1)
+    with pytest.raises(Flood) as caught:
+        floods.came("a", 1)
+    assert caught.value.what == "events"
+    assert burst(floods, "b")[0] == EVENTS.at_once
