@@ -668,6 +668,55 @@ def test_a_probe_returns_whatever_comes(web: responses.RequestsMock, nobody: str
         make_api("https://nobody.test").probe("GET", "/x")
 
 
+@pytest.mark.parametrize("verb", ["GET", "POST"])
+def test_an_answer_is_handed_over_before_it_is_read(web: responses.RequestsMock, api: HttpApi, verb: str) -> None:
+    web.add(verb, f"{BASE}/x", body=b"a,b")
+
+    def read(response: requests.Response) -> bytes:
+        return bytes(response.raw.read())
+
+    if verb == "GET":
+        assert api.fetch("/x", {"page": 2, "after": None}, read) == b"a,b"
+    else:
+        assert api.ask("/x", {"a": [1]}, headers={"X-A": "b", "Accept": "text/event-stream"}, read=read) == b"a,b"
+    (request,) = (call.request for call in web.calls)
+    assert request.headers["Authorization"] == f"Bearer {API_KEY}"
+    if verb == "GET":
+        assert (request.url, request.headers["Accept"], request.body) == (f"{BASE}/x?page=2", "*/*", None)
+    else:
+        assert (request.headers["X-A"], request.headers["Accept"]) == ("b", "text/event-stream")
+        assert json.loads(request.body) == {"a": [1]}
+
+
+@pytest.mark.parametrize("verb", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (requests.ReadTimeout(), "it did not answer in time"),
+        (requests.exceptions.ChunkedEncodingError("It broke off."), "It broke off."),
+    ],
+)
+def test_an_answer_that_breaks_off_while_it_is_read_is_asked_for_again(
+    web: responses.RequestsMock, api: HttpApi, sleeps: list[float], verb: str, error: Exception, why: str
+) -> None:
+    web.add(verb, f"{BASE}/x", body=b"a,b")
+    errors = [error]
+
+    def read(response: requests.Response) -> str:
+        if errors:
+            raise errors.pop()
+        return "read"
+
+    def call(api: HttpApi) -> str:
+        return api.fetch("/x", None, read) if verb == "GET" else api.ask("/x", {}, headers={}, read=read)
+
+    assert call(api) == "read"
+    assert (len(web.calls), len(sleeps)) == (2, 1)
+    errors.append(error)
+    with pytest.raises(ConnectionFailed, match=rf"^No answer from Vendor to {verb} /x: {why}"):
+        call(make_api(retry_for=0))
+
+
 # Any request
 
 
