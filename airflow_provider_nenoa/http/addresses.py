@@ -78,10 +78,10 @@ def check_base_url(url: str, *, plain: bool = False, field: str = "host") -> str
             and bool((parts.hostname or "").encode("idna"))
             and parts.port != 0
             and "@" not in parts.netloc
-            and not parts.query + parts.fragment
             and "//" not in parts.path.rstrip("/")
             and not parts.path.startswith("//")
-            and not any(character.isspace() or character == "\\" for character in url)
+            # An empty query or fragment would take in the paths that come behind it.
+            and not any(character.isspace() or character in "\\?#" for character in url)
         )
     except ValueError:
         valid = False

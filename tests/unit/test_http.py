@@ -885,6 +885,8 @@ def test_the_key_does_not_travel_in_the_clear(url: str) -> None:
         "https://@host",
         "https://host?key=1",
         "https://host#x",
+        "https://host?",
+        "https://host/v1#",
         "https://host:port",
         "https://host:99999999",
         "https://[::1",
