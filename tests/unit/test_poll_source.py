@@ -1,8 +1,9 @@
-"""When the log tells that polls are late."""
+"""When a run is asked about first, what is learnt of it, and when the log tells that polls are late."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,48 @@ from airflow_provider_nenoa.waiting.channel import Watched
 from airflow_provider_nenoa.waiting.kinds import RunKey
 from airflow_provider_nenoa.waiting.poll_source import PollSource
 from tests.support import virtual_time
+from tests.support.fake_vendor import FakeReceiver, FakeVendor, new_hub, vendors
+
+
+def asked_about(words: list[str], *, age: float, told: bool = False) -> tuple[list[float], bool]:
+    """
+    Wait for a run of an age, and return after how many seconds the vendor was asked, and whether its length was learnt.
+
+    :param words: How it stands, each time.
+    """
+    vendor, key, learnt = FakeVendor({"r": words}), RunKey("c", "agent", "r"), False
+
+    async def main() -> None:
+        nonlocal learnt
+        hub = new_hub()
+        with vendors(vendor, FakeReceiver() if told else None):
+            started_at = time.time() - age
+            await hub.wait(key, deadline=float("inf"), poll_interval=15.0, started_at=started_at, told=told)
+        # What takes eleven minutes is overdue only where it is known that such runs are quick.
+        learnt = hub.durations(key).is_overdue(660)
+        await asyncio.gather(*hub._closing)
+
+    virtual_time.run(main)
+    return [round(at - virtual_time.EPOCH, 3) for at in vendor.polled_at], learnt
+
+
+@pytest.mark.parametrize(("age", "first"), [(0.0, 15.0), (10.0, 5.0), (15.0, 0.0), (1_000.0, 0.0), (-5.0, 15.0)])
+def test_a_run_is_asked_about_when_it_is_as_old_as_an_interval(age: float, first: float) -> None:
+    assert asked_about(["completed"], age=age) == ([first], False)
+
+
+@pytest.mark.parametrize(("age", "first"), [(0.0, 600.0), (599.5, 600.0), (600.0, 150.0), (3_000.0, 150.0)])
+def test_a_run_that_is_told_of_is_asked_about_in_case_that_its_webhook_is_lost(
+    monkeypatch: pytest.MonkeyPatch, age: float, first: float
+) -> None:
+    """Of those that are not new, not all at the same time."""
+    monkeypatch.setattr(random, "random", lambda: 0.25)
+    assert asked_about(["completed"], age=age, told=True) == ([first], False)
+
+
+def test_how_long_a_run_took_is_learnt_if_it_was_seen_to_go_on() -> None:
+    assert asked_about(["running", "completed"], age=0.0) == ([15.0, 30.0], True)
+    assert asked_about(["queued", "running", "completed"], age=20.0)[1]
 
 
 def told_at(caplog: pytest.LogCaptureFixture, pauses: list[tuple[float, float]], *, due_in: float = 0.0) -> list[float]:
