@@ -1,11 +1,12 @@
 """
 Every use of Airflow that goes beyond its public interface, each with the reason why there is no other way.
 
-All but the metrics clients and `build_in_process_api` is for the API server, or the stand-alone receiver.
+All but the metrics clients, `build_in_process_api` and `mapped_over` is for the API server or the stand-alone receiver.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,6 +70,19 @@ def server_connection(conn_id: str) -> Connection:
     from airflow.models.connection import Connection
 
     return Connection.get_connection_from_secrets(conn_id)
+
+
+def mapped_over(argument: object) -> list[Any]:
+    """
+    Return the values over which a task group is mapped by an argument, as far as they stand in the DAG file.
+
+    What a group's function is given for an argument has no public name for them, and Airflow serialises them.
+
+    :param argument: What the function was given; anything else is mapped over nothing.
+    """
+    over, key = getattr(getattr(argument, "_input", None), "value", None), getattr(argument, "_key", None)
+    sets = over if isinstance(over, (list, tuple)) else [over]
+    return [each[key] for each in sets if isinstance(each, Mapping) and key in each]
 
 
 def build_in_process_api() -> None:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_nenoa import airflow_internals
 from airflow_provider_nenoa.exceptions import InvalidArgument
 
 if TYPE_CHECKING:
@@ -112,12 +113,9 @@ def check_task_groups(name: str, value: Any) -> None:
     if isinstance(value, Mapping):
         for each in value.values():
             check_task_groups(name, each)
-    elif hasattr(value, "_input"):  # one of the group's arguments, for which Airflow has no public name
-        over, key = value._input.value, value._key
-        sets = [over] if isinstance(over, Mapping) else over if isinstance(over, (list, tuple)) else ()
-        for each in sets:
-            if isinstance(each, Mapping):
-                check_templates(name, each.get(key), "the .expand() of a task group")
+    else:
+        for each in airflow_internals.mapped_over(value):
+            check_templates(name, each, "the .expand() of a task group")
 
 
 def check_templates(name: str, value: Any, where: str) -> None:
