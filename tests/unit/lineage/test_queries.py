@@ -140,6 +140,14 @@ def test_a_question_reads_the_dataset(emulator: Emulator, connect: Callable[...,
     assert "sql" not in event["job"]["facets"]
 
 
+def test_a_dataset_that_another_process_has_looked_up_by_its_name(openanalyst: str) -> None:
+    operator = query(openanalyst_conn_id=openanalyst, dataset_id=None, dataset_name="Sales", query="SELECT 1")
+    for lineage in (operator.get_openlineage_facets_on_start(), operator.get_openlineage_facets_on_complete(None)):
+        assert lineage.inputs == []
+        job: Any = lineage.job_facets["nenoa_job"]
+        assert (job.kind, job.datasetIds) == ("query", None)
+
+
 def test_the_vendors_words_about_a_failure(openanalyst: str, event_of: EventOf) -> None:
     operator = query(query="/* slow: 0.01 */ SELECT nothing FROM sales", parameters=None)
     with pytest.raises(RunFailed) as caught:
