@@ -78,10 +78,12 @@ async def test_what_is_new_is_told_once_and_again_after_a_while_and_its_end(now:
     assert client.told == []  # nothing to tell costs nothing
     channel.add("m-1")
     await told.tell(client)
-    now[0] += report.AGAIN / 2
+    now[0] += 150
     channel.add("m-2")
     await told.tell(client)
-    now[0] += report.AGAIN / 2
+    now[0] += 149.5
+    await told.tell(client)
+    now[0] += 0.5
     await told.tell(client)
     channel.watched.clear()
     await told.tell(client)
@@ -150,15 +152,16 @@ def test_a_worker_tells_of_its_wait_only_if_it_is_long() -> None:
     one.goes_on()
     one.is_over()
     assert client.told == []
-    now[0] = report.INTERVAL
-    one.goes_on()
-    one.goes_on()
+    for now[0] in (14.5, 15.0, 15.5, 314.5, 315.0):
+        one.goes_on()
     client.down = True  # nobody's trouble
-    now[0] += report.AGAIN
+    now[0] = 615.0
     one.goes_on()
     client.down = False
+    now[0] = 914.5  # it was told, for all that is known
+    one.goes_on()
     one.is_over()
-    assert client.told == [(["query:q-1"], []), ([], ["query:q-1"])]
+    assert client.told == [(["query:q-1"], []), (["query:q-1"], []), ([], ["query:q-1"])]
 
 
 @pytest.fixture
