@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -514,6 +515,23 @@ def test_a_budget_outlives_the_waiting() -> None:
                 with suppress(DeadlinePassed):
                     await wait_for(hub, deadline=time.time() + 3600)
         assert len(vendor.polls) <= 2
+
+    run(main)
+
+
+@pytest.mark.parametrize(("own", "limit"), [((10, None), 10), ((None, None), 600), ((100, None), 100)])
+def test_the_vendors_own_limit_is_gone_by_up_to_that_of_the_connection(
+    own: tuple[float | None, float | None], limit: float
+) -> None:
+    async def main(hub: Hub) -> None:
+        hook: Any = SimpleNamespace(
+            conn_id="c", settings=None, rate_limits=lambda settings: (10, None), own_limits=lambda settings: own
+        )
+        for _ in range(2):  # a higher one is believed when it was named in two minutes
+            reset = {"X-RateLimit-Reset": str(time.time() + 30)}
+            hub.budget(hook).observe({"X-RateLimit-Limit": "600", "X-RateLimit-Remaining": "600", **reset})
+            await asyncio.sleep(65)
+        assert [spent[2] for spent in hub.budget(hook).spent()] == [limit]
 
     run(main)
 
