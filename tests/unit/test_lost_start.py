@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_nenoa.hooks.nenai import NenAIHook
 from airflow_provider_nenoa.operators import lost_start
 from airflow_provider_nenoa.operators.lost_start import Finding, judge
 from airflow_provider_nenoa.operators.nenai import NenAIRunWorkflowOperator
 from airflow_provider_nenoa.operators.openanalyst import OpenAnalystRunAgentOperator
 from airflow_provider_nenoa.vendors.nenai_mcp import ListedRun, RunListing
+from airflow_provider_nenoa.waiting import asking
 
 SENT = 1_700_000_000.0
 
@@ -171,3 +174,22 @@ def test_runs_of_the_same_dag_run() -> None:
 
 def test_without_other_tasks_nobody_is_asked() -> None:
     assert lost_start.ids_in_the_dag_run({"ti": None, "dag": SimpleNamespace(tasks=[])}, "workflow", "x") == set()  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(("others", "found"), [(set(), "a"), ({"a"}, None)])
+def test_how_nenais_list_is_looked_at(
+    connect: Callable[..., str], monkeypatch: pytest.MonkeyPatch, others: set[str], found: str | None
+) -> None:
+    """Ten seconds' trouble with it is waited out; the connection says for how long the start's reply was."""
+    asked: list[Any] = []
+
+    def run_listing(hook: Any, *args: Any) -> RunListing:
+        asked.append((hook.conn_id, hook.retry_for, *args))
+        return listing(600.0)
+
+    monkeypatch.setattr(NenAIHook, "run_listing", run_listing)
+    monkeypatch.setattr(asking, "told_of_others", lambda hook, run_ids, ref: others if ref == "ref" else {*run_ids})
+    conn_id = connect("nenai", extra={"mcp_url": "https://mcp.test/v1", "timeout": 600})
+    operator = NenAIRunWorkflowOperator(task_id="w", workflow_id="x", nenai_conn_id=conn_id)
+    assert operator.look_in_list(SENT, "ref", {}).run_id == found  # type: ignore[typeddict-item]
+    assert asked == [(conn_id, 10.0, "x", SENT - 15.0)]

@@ -625,6 +625,10 @@ def test_only_query_names_a_file(tmp_path: Path, emulator: Emulator, openanalyst
         assert again.template_ext == (".sql",)
 
 
+def test_a_template_is_rendered_whichever_way_it_is_asked_for() -> None:
+    assert query().render_template("{{ x }}", {"x": 1}) == query().render_template("{{ x }}", context={"x": 1}) == "1"
+
+
 def test_parameters_may_be_the_text_of_an_object(emulator: Emulator, openanalyst: str) -> None:
     options = {"dataset_id": "ds_abc123", "query": "SELECT :one AS one", "wait_for_completion": False}
     for parameters in ({"one": 1}, UserDict(one=1), '{"one": 1}'):
