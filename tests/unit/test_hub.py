@@ -225,7 +225,7 @@ def test_a_single_failure_is_told(logged: Logged, monkeypatch: pytest.MonkeyPatc
         assert logged.text.count(line) == 1, line
 
 
-def test_what_fails_is_tried_again_by_the_hub_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_is_tried_again_by_the_hub_alone() -> None:
     """Else an outage would be noticed when its tries are over, in a thread that others wait for."""
     clients: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     hooks: list[dict[str, Any]] = []
@@ -243,9 +243,11 @@ def test_what_fails_is_tried_again_by_the_hub_alone(monkeypatch: pytest.MonkeyPa
                 hooks.append({name: value for name, value in kwargs.items() if name != "on_response"})
                 return make_hook(conn_id, **kwargs)
 
-            monkeypatch.setattr(client, "ReceiverClient", note_client)
-            monkeypatch.setitem(KINDS, "agent", replace(KINDS["agent"], hook=note_hook))
-            assert (await wait_for(hub, told=True)).word == "completed"
+            with (
+                mock.patch.object(client, "ReceiverClient", note_client),
+                mock.patch.dict(KINDS, agent=replace(KINDS["agent"], hook=note_hook)),
+            ):
+                assert (await wait_for(hub, told=True)).word == "completed"
 
     run(main)
     assert clients == [(("c", "secret"), {"retry_for": 0})]
