@@ -119,11 +119,14 @@ class HttpApi:
         :param params: Query parameters.
         :param read: Reads the answer's body; called anew for each try.
         :return: What ``read`` returned.
-        :raises NenoaError: The subclass that fits what the vendor answered, or `ConnectionFailed`.
+        :raises NenoaError: The subclass that fits what the vendor answered, or `ConnectionFailed`; `InvalidReply` where
+            it answered 2xx, but not 200: the body is not what was asked for.
         """
 
         def once() -> T:
             with self._ask("GET", path, params=params, headers={"Accept": "*/*"}, stream=True) as response:
+                if response.status_code != 200:
+                    raise self._errors.not_there(response)
                 try:
                     return read(response)
                 except requests.RequestException as error:

@@ -97,6 +97,13 @@ class Errors:
             f"{self._vendor} answered {_what(response)} with a JSON {type(value).__name__} instead of an object."
         )
 
+    def not_there(self, response: requests.Response) -> InvalidReply:
+        """Return the error for an answer that is no failure, and has not what was asked for."""
+        return InvalidReply(
+            f"{self._vendor} answered {response.status_code} to {_what(response)}: it has not sent what was asked "
+            "for.\nTry again later; it may not be ready yet."
+        )
+
     def no_answer(self, method: str, path: str, why: str) -> ConnectionFailed:
         """
         Return the error for a request that may be repeated, and was not answered.

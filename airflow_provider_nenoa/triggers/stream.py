@@ -94,5 +94,8 @@ async def receiver_client(conn_id: str) -> ReceiverClient:
     hook = hooks[connection.conn_type](conn_id)
     secret = (await read_connection_in_airflows_thread(lambda: hook.settings)).webhook_secret
     if not secret:
-        raise InvalidConnection(f"Connection '{conn_id}' has no 'webhook_secret': no webhook can tell an end.")
+        raise InvalidConnection(
+            f"Connection '{conn_id}' has no 'webhook_secret', or a key for which none are sent, as OpenAnalyst's "
+            "oa_test_ keys are: no webhook can tell an end."
+        )
     return ReceiverClient(conn_id, secret, retry_for=0)

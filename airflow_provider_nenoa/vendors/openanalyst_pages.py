@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_provider_nenoa.exceptions import InvalidReply
+from airflow_provider_nenoa.vendors.openanalyst_forms import MOST_PER_PAGE
 
 MOST_EMPTY = 100
 """Pages without an object, in a row, after which a promise of more is believed no longer."""
@@ -73,7 +74,7 @@ class Listing:
         if cursor not in (None, "") and cursor is not False and has_more is not False:
             if cursor is True or not isinstance(cursor, (str, int)):
                 raise self._stuck(f"its cursor is a {type(cursor).__name__}")
-            return {"limit": self._size, "after": cursor}
+            return {"limit": self._size and min(self._size, MOST_PER_PAGE), "after": cursor}
         page = asked.get("page") or _whole(self._said(reply, "page"))
         pages = self._said(reply, "total_pages")
         if pages is not None:

@@ -41,8 +41,8 @@ class RunSummary:
 
     @property
     def is_run(self) -> bool:
-        """Whether it is a run, rather than an event that is about none."""
-        return self.run_id is not None or self.ref is not None
+        """Whether it is a run, even if nobody has said which one, rather than an event that is about none."""
+        return self.run_id is not None or self.ref is not None or self.kind is not None
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Self:

@@ -590,3 +590,9 @@ def test_a_page_that_is_known_is_asked_for_by_its_number() -> None:
     listing = Listing("/datasets", {"page": 1, "per_page": 1})
     listing.take({"data": [{"id": "a"}], "meta": {"page": 1, "total_pages": 2}, "links": {"next": "/datasets?page=2"}})
     assert listing.params == {"page": 2, "per_page": 1}
+
+
+def test_a_page_by_its_cursor_has_no_more_than_the_vendor_takes() -> None:
+    listing = Listing("/datasets", {"page": 1, "per_page": 500})
+    listing.take({"data": [{"id": "a"}], "pagination": {"cursor": "c2", "has_more": True}})
+    assert listing.params == {"limit": 100, "after": "c2"}

@@ -385,3 +385,13 @@ def test_the_form_api_knows_no_files(server: OpenAnalystServer, connect: Callabl
             Task(lambda make=make: make(output_path=f"{tmp_path}/a.csv"), StateStore()).attempt()  # type: ignore[misc]
     assert server.requests == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("status", [202, 204])
+def test_a_report_that_is_not_there_yet_is_no_file(
+    server: OpenAnalystServer, conn_id: str, tmp_path: Path, sleeps: list[float], status: int
+) -> None:
+    server.report_status = status
+    with pytest.raises(InvalidReply, match=f"answered {status} to GET /v1/reports/rpt_1/export: it has not sent what"):
+        Task(lambda: report(export_format="csv", output_path=f"{tmp_path}/r.csv")).attempt()
+    assert list(tmp_path.iterdir()) == []

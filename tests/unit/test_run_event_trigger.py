@@ -160,6 +160,17 @@ async def test_an_event_that_is_about_no_run_is_no_end_of_one(receiver: Receiver
     await events.aclose()
 
 
+async def test_an_end_fires_also_where_nobody_has_said_of_which_run(receiver: Receiver) -> None:
+    """NenAI's form 2 has no id, and the address that it was given at a desk has no ``ref``."""
+    events = RunEventTrigger("my_openanalyst").run()
+    coming = await started(receiver, events)
+    receiver.deliver(None, "", kind="workflow")
+    receiver.deliver(None, "success", kind="workflow")
+    (end,) = await coming
+    assert (end["run_id"], end["kind"], end["status"]) == (None, "workflow", "success")
+    await events.aclose()
+
+
 @pytest.mark.parametrize("events", ["alert_triggered", [""], [7]])
 def test_events_that_make_no_sense(events: Any) -> None:
     with pytest.raises(InvalidArgument, match="'events' must be a list of names"):
@@ -218,7 +229,7 @@ async def test_a_connection_that_cannot_be_read_for_a_while(
     ("conn_type", "extra", "message"),
     [
         ("http", {"webhook_secret": "s"}, "is of type 'http', not nenai or openanalyst"),
-        ("nenai", {}, "has no 'webhook_secret': no webhook can tell an end"),
+        ("nenai", {}, "has no 'webhook_secret', or a key for which none are sent, .*: no webhook can tell an end"),
     ],
 )
 async def test_a_connection_that_cannot_tell(

@@ -270,5 +270,5 @@ def _event(row: Any) -> dict[str, Any]:
         "received_at": row.received_at,
         "delay": delay,
         "webhooks": row.deliveries,
-        "is_run": row.run_id is not None or row.ref is not None,
+        "is_run": row.run_id is not None or row.ref is not None or bool(row.kind),
     }

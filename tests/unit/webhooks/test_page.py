@@ -603,3 +603,18 @@ def test_why_a_connection_can_send_no_webhooks(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
     reasons = {conn_id: why_not(conn_id) for conn_id in ("nen", "oa", "bare", "files", "missing")}
     assert reasons == {"nen": None, "oa": None, "bare": "no_secret", "files": "not_ours", "missing": "no_connection"}
+
+
+def test_a_run_that_nobody_has_named_is_one(client: TestClient) -> None:
+    for conn_id, body in (
+        ("nen", {"success": True, "result": {}}),
+        ("nen", []),
+        ("oa", {"event": "report.completed", "data": {"id": "rpt_1"}}),
+    ):
+        content = json.dumps(body).encode()
+        assert client.post(f"/webhooks/{conn_id}", content=content, headers=signed(conn_id, content)).status_code == 200
+    found = {
+        conn_id: [(each["is_run"], each["kind"]) for each in asked(client, f"connections/{conn_id}/events")["events"]]
+        for conn_id in ("nen", "oa")
+    }
+    assert found == {"nen": [(False, None), (True, "workflow")], "oa": [(False, None)]}
