@@ -69,8 +69,9 @@ def test_the_wait_is_asked_for_and_allowed_for(
         requests.Session, "get", lambda self, url, **kw: timeouts.append((kw["params"], kw["timeout"])) or _reply(RUN)
     )
     client.run("m-1", wait=20)
+    client.run("m-1", wait=0.5)
     client.run("m-1")
-    assert timeouts == [({"wait": "20"}, (5.0, 30.0)), ({}, (5.0, 10.0))]
+    assert timeouts == [({"wait": "20"}, (5.0, 30.0)), ({"wait": "0.5"}, (5.0, 10.5)), ({}, (5.0, 10.0))]
 
 
 def _reply(body: Any) -> requests.Response:
