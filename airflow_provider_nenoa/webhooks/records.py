@@ -10,6 +10,11 @@ from typing import Any, Self
 from airflow_provider_nenoa.runs import Run, RunStatus
 
 
+def is_of_run(row: Any) -> bool:
+    """Whether what is stored is of a run, even if nobody has said of which one, rather than of an event about none."""
+    return bool(row.run_id or row.ref or row.kind)
+
+
 @dataclass(frozen=True)
 class RunSummary:
     """
@@ -41,8 +46,8 @@ class RunSummary:
 
     @property
     def is_run(self) -> bool:
-        """Whether it is a run, even if nobody has said which one, rather than an event that is about none."""
-        return self.run_id is not None or self.ref is not None or self.kind is not None
+        """Whether it is a run, rather than an event that is about none: see `is_of_run`."""
+        return is_of_run(self)
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Self:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, func, or_, select
 
 from airflow_provider_nenoa.runs import RunStatus
+from airflow_provider_nenoa.webhooks.records import is_of_run
 from airflow_provider_nenoa.webhooks.spent import PERIODS
 from airflow_provider_nenoa.webhooks.tables import runs, spent, tallies, waits
 from airflow_provider_nenoa.webhooks.tally import ACCEPTED, REFUSED, REPEATED
@@ -270,5 +271,5 @@ def _event(row: Any) -> dict[str, Any]:
         "received_at": row.received_at,
         "delay": delay,
         "webhooks": row.deliveries,
-        "is_run": row.run_id is not None or row.ref is not None or bool(row.kind),
+        "is_run": is_of_run(row),
     }
