@@ -111,11 +111,11 @@ def how_noticed(hook: VendorHook, kind: Kind, *, told: bool, poll_interval: floa
     elif not hook.takes_callbacks and hook.settings.webhook_secret:
         ways.append("by a webhook that somebody has registered")
     if kind.can_poll(hook):
-        longest = max(poll_interval, LONGEST_INTERVAL)
+        longest = f" to {LONGEST_INTERVAL:g}" if poll_interval < LONGEST_INTERVAL else ""
         ways.append(
             f"by asking {hook.who_answers} every {SAFETY_INTERVAL / 60:.0f} minutes, should that get lost"
             if told
-            else f"by asking {hook.who_answers} every {poll_interval:g} to {longest:g} s, within its rate limit"
+            else f"by asking {hook.who_answers} every {poll_interval:g}{longest} s, within its rate limit"
         )
     until = datetime.fromtimestamp(deadline, UTC).isoformat(sep=" ", timespec="seconds")
     return f"Its end will be noticed {' or '.join(ways)}, on connection '{hook.conn_id}', until {until}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +19,7 @@ from airflow_provider_nenoa.waiting.hub import Hub
 from airflow_provider_nenoa.waiting.kinds import KINDS
 from airflow_provider_nenoa.webhooks import client
 from airflow_provider_nenoa.webhooks.records import Events, RunSummary
+from airflow_provider_nenoa.webhooks.spent import Spent
 from airflow_provider_nenoa.webhooks.wait import Wait
 
 
@@ -86,8 +87,8 @@ class FakeClient:
             with suppress(TimeoutError):
                 await asyncio.wait_for(receiver._changed.wait(), left)
 
-    async def tell_waiting(self, waiting: list[Wait], over: list[str]) -> None:
-        """Take no note of who waits."""
+    def tell_waiting(self, waiting: Sequence[Wait], over: Sequence[str] = (), spent: Sequence[Spent] = ()) -> None:
+        """Take no note of who waits; what a channel tells at its end comes when this module is out of its way."""
 
     async def runs(self, run_ids: list[str], refs: list[str]) -> list[RunSummary]:
         await self._enter("runs")

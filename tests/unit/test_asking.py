@@ -623,7 +623,7 @@ REGISTERED = "by a webhook that somebody has registered"
         ("agent", {}, {"told": True}, f"{BY_WEBHOOK} or {RARELY}"),
         ("agent", {"base_url": "http://airflow.example.com"}, {"told": True}, f"by OpenAnalyst's webhook or {RARELY}"),
         ("agent", {}, {}, "by asking the vendor every 15 to 150 s, within its rate limit"),
-        ("agent", {}, {"poll_interval": 200.0}, "by asking the vendor every 200 to 200 s, within its rate limit"),
+        ("agent", {}, {"poll_interval": 200.0}, "by asking the vendor every 200 s, within its rate limit"),
         ("agent", {"takes": False}, {"told": True}, f"{BY_WEBHOOK} or {RARELY}"),
         (
             "agent",
