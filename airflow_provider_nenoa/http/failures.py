@@ -66,17 +66,20 @@ def before_sending(
         )
         return ConnectionFailed(scrub(f"{text}\n({what} at {url})"))
     kind, advice = ConnectionFailed, f"Check {address}, and whether this machine can reach it."
-    if find(error, ssl.SSLCertVerificationError) is not None:
-        variable = certificates_variable()
-        known = (
-            f"the certificates that {variable} names ({certificates()}) do not vouch for it"
-            if variable
-            else "if it is from an authority of your own, name a file with its certificate in REQUESTS_CA_BUNDLE"
-        )
-        kind, advice = CertificateRefused, f"Check {address}; {known}."
+    if (refused := certificate_refused(error)) is not None:
+        kind, advice = CertificateRefused, f"Check {address}; {refused}."
     if proxy is not None:
         advice += f" The way to it is through the proxy {proxy.name} ({proxy.variable})."
     return kind(scrub(f"No answer from {vendor} to {what}: {why}.\n{advice}\n({url})"))
+
+
+def certificate_refused(error: BaseException) -> str | None:
+    """Say what to do where a server's certificate is not accepted, which no other try will change; None: it is."""
+    if find(error, ssl.SSLCertVerificationError) is None:
+        return None
+    if (variable := certificates_variable()) is not None:
+        return f"the certificates that {variable} names ({certificates()}) do not vouch for it"
+    return "if it is from an authority of your own, name a file with its certificate in REQUESTS_CA_BUNDLE"
 
 
 def certificates_at_fault(url: str) -> str | None:

@@ -23,7 +23,12 @@ from urllib3.exceptions import HTTPError, LocationValueError, ProxySchemeUnknown
 
 from airflow_provider_nenoa.exceptions import DownloadFailed, InvalidSetting, NenoaError, ResultRefused
 from airflow_provider_nenoa.http import reason_of
-from airflow_provider_nenoa.http.failures import certificates_at_fault, proxy_at_fault, refused_by_proxy
+from airflow_provider_nenoa.http.failures import (
+    certificate_refused,
+    certificates_at_fault,
+    proxy_at_fault,
+    refused_by_proxy,
+)
 from airflow_provider_nenoa.http.session import proxy_of
 from airflow_provider_nenoa.results.addresses import Guard
 from airflow_provider_nenoa.results.payload_files import PayloadFile
@@ -191,6 +196,11 @@ class Transfer:
             except OSError as error:  # those of requests are such, and a file of certificates may be missing
                 if (setting := certificates_at_fault(self.url)) is not None:
                     raise self._not_fetched(setting) from None
+                if (refused := certificate_refused(error)) is not None:
+                    raise DownloadFailed(
+                        f"{self._which} could not be fetched: {reason_of(error)}.\nNo other try would change that; "
+                        f"{refused}."
+                    ) from None
                 raise _Interrupted(reason_of(error)) from None
             if not response.is_redirect:
                 return response
