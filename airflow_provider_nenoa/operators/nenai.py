@@ -221,7 +221,7 @@ class NenAIRunWorkflowOperator(RunOperator):
         if self.output_path:
             from airflow_provider_nenoa.results.storage import Place
 
-            Place(self.output_path)
+            Place(self.output_path).check(directory=True)
 
     def start(self, callback_url: str | None, before_send: Callable[[], None]) -> Run:
         """Start the workflow."""

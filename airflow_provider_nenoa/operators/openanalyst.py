@@ -331,7 +331,7 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
             from airflow_provider_nenoa.results.storage import Place
 
             format_of(self.output_path, self.output_format)
-            Place(self.output_path)
+            Place(self.output_path).check()
 
     def start(self, callback_url: str | None, before_send: Callable[[], None]) -> Run:
         """Start the query; the run that is returned may have ended already."""

@@ -122,7 +122,7 @@ class OpenAnalystExportOperator(OpenAnalystRunOperator):
 
         self.form.export(id_to_check("dataset", self), self.export_format, **self._options())
         if self.output_path:
-            Place(self.output_path)
+            Place(self.output_path).check()
         elif self.wait_for_completion:
             raise InvalidArgument("'output_path' is missing: where shall the file be stored? Nothing was sent.")
 

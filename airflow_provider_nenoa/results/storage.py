@@ -89,6 +89,31 @@ class Place:
             return self.file(name)
         return self
 
+    def check(self, *, directory: bool = False) -> None:
+        """
+        See whether something can be stored here, as far as it can be known without storing: on a local disk.
+
+        :param directory: Whether files are stored in it. Default False: it is a file, or an existing directory.
+        :raises InvalidArgument: It cannot.
+        """
+        if not _is_local(self.fs):
+            return
+        path = os.path.abspath(self.path.path)
+        if not (directory or self.is_directory or os.path.isdir(path)):
+            path = os.path.dirname(path)
+        while not os.path.lexists(path):
+            path = os.path.dirname(path)
+        if not os.path.isdir(path):
+            why = f"{path} is no directory"
+        elif not os.access(path, os.W_OK | os.X_OK):
+            why = f"nothing may be written into {path}"
+        else:
+            return
+        raise InvalidArgument(
+            f"'output_path' {str(self)!r} cannot be used: {why}, for the user that runs this task.\nNothing was sent. "
+            "Name a place where it may write."
+        )
+
     def __str__(self) -> str:
         return str(self.path)
 

@@ -279,6 +279,7 @@ def test_an_export_that_fails(server: OpenAnalystServer, conn_id: str, tmp_path:
     ("options", "message"),
     [
         ({"output_path": None}, "'output_path' is missing"),
+        ({"output_path": f"{__file__}/sales.csv"}, "is no directory"),
         ({"export_format": "xlsx"}, "'export_format' must be one of csv, parquet"),
         ({"dataset_id": ""}, "'dataset_id' must be a non-empty string"),
         ({"date_range": {"from": "x"}}, "'date_range' must be a dict with 'start' and 'end'"),

@@ -120,8 +120,9 @@ def test_no_api_key_travels_with_a_download(nenai: str, emulator: Emulator, out:
 
 
 def test_a_place_that_cannot_be_is_said_before_anything_is_spent(nenai: str, emulator: Emulator, context: Any) -> None:
-    with pytest.raises(InvalidArgument, match="output_path"):
-        workflow(nenai, output_path="nowhere://bucket/x").execute(context)
+    for output_path in ("nowhere://bucket/x", __file__, f"file://{__file__}/x"):
+        with pytest.raises(InvalidArgument, match="output_path"):
+            workflow(nenai, output_path=output_path).execute(context)
     assert requests_to(emulator) == {}
 
 
@@ -371,6 +372,7 @@ def test_a_webhook_that_brings_the_rows_spares_a_request(openanalyst: str, emula
         {"output_path": "file:///tmp/x"},
         {"parameters": {"a": 1}, "sql": "SELECT 1"},
         {"output_path": "nowhere://x.csv"},
+        {"output_path": f"{__file__}/x.csv"},
         {"parameters": {"a": "back\\slash"}, "sql": "SELECT :a"},
         {"parameters": {}, "sql": "SELECT :a"},
         {"parameters": ["a"], "sql": "SELECT ?"},

@@ -204,6 +204,67 @@ def test_nobodys_home_is_meant(output_path: str) -> None:
         Place(output_path)
 
 
+@pytest.mark.parametrize(
+    ("given", "directory"),
+    [
+        ("a file/x", False),
+        ("a file/deeper/x.csv", False),
+        ("a file/", False),
+        ("a file", True),
+        ("a file/x", True),
+        ("leads nowhere", True),
+        ("leads nowhere/x", False),
+    ],
+)
+def test_a_file_where_a_directory_should_be_is_told_before_anything_is_stored(
+    tmp_path: Path, given: str, directory: bool
+) -> None:
+    (tmp_path / "a file").write_bytes(b"")
+    (tmp_path / "leads nowhere").symlink_to(tmp_path / "gone")
+    for place in (Place(f"{tmp_path}/{given}"), Place(f"file://{tmp_path}/{given}")):
+        with pytest.raises(InvalidArgument, match=r"'output_path' .*: .*/(a file|leads nowhere) is no directory.*\n"):
+            place.check(directory=directory)
+
+
+@pytest.mark.parametrize(
+    ("given", "directory", "where"),
+    [
+        ("locked", True, "locked"),
+        ("locked", False, "locked"),
+        ("locked/", False, "locked"),
+        ("locked/new", True, "locked"),
+        ("locked/new/deep/x.csv", False, "locked"),
+        ("locked/old.csv", False, "locked"),
+        ("new", True, None),
+        ("new.csv", False, None),
+        ("old.csv", False, None),
+        ("new/deep/x.csv", False, None),
+    ],
+)
+def test_a_directory_that_may_not_be_written_to_is_told_before_anything_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, directory: bool, where: str | None
+) -> None:
+    (tmp_path / "locked").mkdir()
+    for name in ("old.csv", "locked/old.csv"):
+        (tmp_path / name).write_bytes(b"")
+    locked = str(tmp_path / "locked")
+    # Whoever runs the tests as root may write anywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != locked or not mode & os.W_OK)
+    before = sorted(tmp_path.rglob("*"))
+    place = Place(f"file://{tmp_path}/{given}")
+    if where is None:
+        place.check(directory=directory)
+    else:
+        with pytest.raises(InvalidArgument, match=rf"nothing may be written into {tmp_path}/{where}, "):
+            place.check(directory=directory)
+    assert sorted(tmp_path.rglob("*")) == before, "it only looks"
+
+
+def test_what_may_be_written_elsewhere_is_not_known_before(s3: S3FileSystem) -> None:
+    for output_path in ("memory:///a/b", f"s3://{BUCKET}/x", "s3://no-such-bucket/x"):
+        Place(output_path).check()
+
+
 def test_a_tilde_elsewhere_is_a_letter(tmp_path: Path, s3: S3FileSystem) -> None:
     for directory in (f"{tmp_path}/~a", f"file://{tmp_path}/~", f"s3://{BUCKET}/~me"):
         with NewFile(Place(directory).file("x~"), "") as file:
