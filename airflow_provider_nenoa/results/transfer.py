@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, ProxyError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
-from urllib3.exceptions import HTTPError, LocationValueError, ProxySchemeUnknown, ReadTimeoutError
+from urllib3.exceptions import DecodeError, HTTPError, LocationValueError, ProxySchemeUnknown, ReadTimeoutError
 
 from airflow_provider_nenoa.exceptions import DownloadFailed, InvalidSetting, NenoaError, ResultRefused
 from airflow_provider_nenoa.http import reason_of
@@ -49,6 +49,7 @@ PROGRESS_INTERVAL = 10.0
 _REDIRECTS = 5
 _MIB = 1024 * 1024
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+_GZIPPED = re.compile(r"\.(gz|tgz)$", re.IGNORECASE)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _BROKEN = (HTTPError, ValueError)
 """How it is told that a body broke off, or has an impossible form: a chunk of less than no bytes is a ValueError."""
@@ -108,6 +109,7 @@ class Transfer:
         self.target = target
         self.url = file.url
         self.etag: str | None = None
+        self.is_encoded = False
         self.total: int | None = None
         self.furthest = 0
         self.failures = 0
@@ -147,6 +149,8 @@ class Transfer:
             raise
 
     def _go_on(self) -> None:
+        if self.is_encoded:
+            self.target.restart()  # a range would be one of the bytes on the way, not of the file's
         offset = self.target.size
         headers = {"Accept-Encoding": "identity"}
         if offset:
@@ -167,10 +171,12 @@ class Transfer:
             etag = response.headers.get("ETag", "")
             # A weak one does not vouch for every byte; one that no header can carry is none.
             self.etag = etag if etag.startswith('"') and etag.isascii() and etag.isprintable() else None
+            # Nobody asked for it, but a store may keep a file like that; a .gz that is said to be encoded stays one.
+            self.is_encoded = "Content-Encoding" in response.headers and not _GZIPPED.search(urlsplit(self.url).path)
             length = response.headers.get("Content-Length", "")
-            self.total = offset + int(length) if _LENGTH.fullmatch(length) else None
+            self.total = offset + int(length) if _LENGTH.fullmatch(length) and not self.is_encoded else None
             self._check_size(self.total or 0)
-            for chunk in _chunks(response):
+            for chunk in _chunks(response, self.is_encoded):
                 if self.rules.stop.is_set():
                     raise DownloadFailed("Another file could not be fetched.")
                 self._check_size(self.target.size + len(chunk))
@@ -262,13 +268,16 @@ def _is_about_proxy(error: Exception) -> bool:
     return isinstance(error, (InvalidProxyURL, InvalidSchema)) or isinstance(cause, ProxySchemeUnknown)
 
 
-def _chunks(response: requests.Response) -> Iterator[bytes]:
-    """Read the body as it is, past what requests would do to it."""
+def _chunks(response: requests.Response, is_encoded: bool) -> Iterator[bytes]:
+    """Read the body as it is, past what requests would do to it, or as it was before its Content-Encoding."""
     while True:
         try:
-            chunk = response.raw.read(CHUNK, decode_content=False)
+            chunk = response.raw.read(CHUNK, decode_content=is_encoded)
         except ReadTimeoutError:
             raise _Interrupted("it did not go on in time") from None
+        except DecodeError:
+            encoding = response.headers["Content-Encoding"][:40]
+            raise _Interrupted(f"its body is not in the Content-Encoding {encoding!r} that it says") from None
         except _BROKEN as error:
             raise _Interrupted(f"the connection broke ({type(error).__name__})") from None
         if not chunk:

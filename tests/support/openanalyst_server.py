@@ -27,6 +27,7 @@ class OpenAnalystServer:
     :param states: The words with which a run answers, one a question; the last one stays.
     :param started_as: The word with which a start is answered.
     :param file: What an export and a report are.
+    :param encoding: The Content-Encoding in which ``file`` is, if any.
     :param link: Changes the link to an export's file before it is sent.
     :param broken: How many requests for a file are broken off in the middle.
     :param link_serves: How many bytes come by one link, before the connection breaks and the link has expired; None:
@@ -38,6 +39,7 @@ class OpenAnalystServer:
     states: list[str] = field(default_factory=lambda: ["running", "completed"])
     started_as: str = "running"
     file: bytes = b"a,b\n1,2\n" * 1000
+    encoding: str | None = None
     link: Callable[[dict[str, Any]], Any] = lambda link: None
     broken: int = 0
     link_serves: int | None = None
@@ -106,6 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
+        if kind == "text/csv" and self.vendor.encoding:
+            self.send_header("Content-Encoding", self.vendor.encoding)
         self.end_headers()
         if kind == "text/csv" and self.vendor.broken:
             self.vendor.broken -= 1

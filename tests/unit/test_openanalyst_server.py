@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -180,6 +181,13 @@ def test_an_export_of_another_size(server: OpenAnalystServer, conn_id: str, tmp_
     task.retry()
     assert (tmp_path / "a.csv").read_bytes() == server.file
     assert len(starts(server)) == 1
+
+
+def test_an_export_that_is_kept_compressed(server: OpenAnalystServer, conn_id: str, tmp_path: Path) -> None:
+    rows = server.file
+    server.states, server.encoding, server.file = ["ready"], "gzip", gzip.compress(rows)
+    Task(lambda: export(output_path=f"{tmp_path}/a.csv"), StateStore()).attempt()
+    assert (tmp_path / "a.csv").read_bytes() == rows, "whichever of the two sizes the vendor says"
 
 
 @pytest.mark.parametrize(

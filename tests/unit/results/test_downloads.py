@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import logging
 import threading
 import time
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -128,6 +130,55 @@ def test_whatever_happens_on_the_way_the_file_is_the_same(file_server: FileServe
     assert file["sha256"] == hashlib.sha256(file_server.content).hexdigest()
     assert file["size"] == len(file_server.content)
     assert content_of(file["path"]) == file_server.content
+
+
+@pytest.mark.parametrize(
+    ("encoding", "encode"),
+    [
+        ("gzip", gzip.compress),
+        ("X-GZIP", gzip.compress),
+        ("deflate", zlib.compress),
+        ("aws-chunked", lambda data: data),
+    ],
+)
+def test_a_file_that_its_store_keeps_encoded(
+    file_server: FileServer, out: str, encoding: str, encode: Callable[[bytes], bytes]
+) -> None:
+    body = encode(file_server.content)
+    whole, cut = (
+        lambda handler, cut=cut: file_server.send(
+            handler, 200, body, cut=cut, Content_Encoding=encoding, ETag='"one"', Accept_Ranges="bytes"
+        )
+        for cut in (None, len(body) // 2)
+    )
+    file_server.answers = [cut, whole]
+    (file,) = downloads(out).fetch({"file": file_server.url})
+    assert content_of(file["path"]) == file_server.content
+    assert file["sha256"] == hashlib.sha256(file_server.content).hexdigest()
+    assert not any("range" in headers for headers in file_server.seen)
+
+
+@pytest.mark.parametrize("name", ["sales.csv.gz", "all.tgz", "SALES.GZ"])
+def test_what_is_called_gzip_stays_gzip(file_server: FileServer, out: str, name: str) -> None:
+    body = gzip.compress(file_server.content)
+    file_server.answers = [lambda handler: file_server.send(handler, 200, body, Content_Encoding="gzip")]
+    (file,) = downloads(out).fetch({"file": file_server.url.replace("report.pdf", name)})
+    assert content_of(file["path"]) == body
+
+
+def test_a_file_that_is_too_large_when_it_is_decoded(file_server: FileServer, out: str) -> None:
+    body = gzip.compress(b"\0" * 20_000_000)
+    file_server.answers = [lambda handler: file_server.send(handler, 200, body, Content_Encoding="gzip")]
+    with pytest.raises(ResultRefused, match="max_file_size"):
+        downloads(out, max_file_size=10_000_000).fetch({"file": file_server.url})
+    assert names_in(out) == []
+
+
+def test_what_is_not_encoded_as_it_says(file_server: FileServer, out: str) -> None:
+    file_server.answers = [lambda handler: file_server.send(handler, 200, b"no gzip", Content_Encoding="gzip")]
+    with pytest.raises(DownloadFailed, match=r"not in the Content-Encoding 'gzip' that it says, 5 times"):
+        downloads(out).fetch({"file": file_server.url})
+    assert names_in(out) == []
 
 
 def test_files_whose_places_look_alike_are_all_fetched(file_server: FileServer, out: str) -> None:
