@@ -187,8 +187,9 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
 
     The vendor answers a quick query with its rows at once; a long one is waited for.
 
-    Returns a dict: ``columns`` (list of names), ``row_count`` and ``rows`` (list of dicts); with ``output_path``,
-    instead of ``rows``, ``files``: a list of one dict with ``name``, ``path``, ``size`` (bytes) and ``sha256``.
+    Returns a dict: ``columns`` (list of names), ``row_count``, ``rows`` (list of dicts) and ``result`` (what else the
+    vendor sent, such as ``execution_time_ms``); with ``output_path``, instead of ``rows``, ``files``: a list of one
+    dict with ``name``, ``path``, ``size`` (bytes) and ``sha256``.
 
     :param dataset_id: The dataset's id. (templated)
     :param dataset_name: Its name instead, as OpenAnalyst lists it. (templated)
@@ -350,7 +351,7 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
         """Store or return the rows; a webhook may have told the end without them."""
         from airflow_provider_nenoa.exceptions import InvalidReply, PermanentError, ResultRefused, RowsMissing
         from airflow_provider_nenoa.results.rows import are_elsewhere, check_fit_for_xcom, store
-        from airflow_provider_nenoa.vendors.rows import part_with_rows, table_of
+        from airflow_provider_nenoa.vendors.rows import part_with_rows, table_of, without_rows
 
         hook: OpenAnalystHook = self.hook  # type: ignore[assignment]
         payload = run.payload
@@ -376,7 +377,12 @@ class OpenAnalystExecuteQueryOperator(OpenAnalystRunOperator):
                 "the task to run it again."
             ) from error
         assert table is not None
-        return {"columns": table.columns, "row_count": table.row_count, "rows": table.rows}
+        return {
+            "columns": table.columns,
+            "row_count": table.row_count,
+            "rows": table.rows,
+            "result": without_rows(payload),
+        }
 
     def _large(self) -> ReadLarge:
         from airflow_provider_nenoa.results.reply import OnDisk, UpTo

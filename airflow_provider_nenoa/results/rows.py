@@ -19,7 +19,7 @@ from airflow_provider_nenoa.results.reply import LargeRows, walk
 from airflow_provider_nenoa.results.storage import NewFile, Place, StoredFile
 from airflow_provider_nenoa.results.text import CsvWriter, JsonlWriter, json_text, utf8
 from airflow_provider_nenoa.runs import status_of
-from airflow_provider_nenoa.vendors.rows import Table, checked_count, columns_of, part_with_rows, table_of
+from airflow_provider_nenoa.vendors.rows import Table, checked_count, columns_of, part_with_rows, table_of, without_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,18 +93,20 @@ def store(
     """
     Store the rows of a payload as one file, wherever they are.
 
-    :return: ``columns``, ``row_count`` and ``files``, for a task to return.
+    :return: ``columns``, ``row_count``, ``files`` and ``result``, for a task to return.
     :raises NenoaError: See `write_rows`.
     """
     part = part_with_rows(payload)
     assert part is not None
     if isinstance(part["rows"], LargeRows):
-        columns, count, file = write_rows(part["rows"], output_path, output_format, allow_partial=allow_partial)
+        columns, count, file, payload = write_rows(
+            part["rows"], output_path, output_format, allow_partial=allow_partial
+        )
     else:
         table = table_of(payload, allow_partial=allow_partial)
         assert table is not None
         columns, count, file = table.columns, table.row_count, write_table(table, output_path, output_format)
-    return {"columns": columns, "row_count": count, "files": [file]}
+    return {"columns": columns, "row_count": count, "files": [file], "result": without_rows(payload)}
 
 
 def write_table(table: Table, output_path: str, output_format: str | None = None) -> StoredFile:
@@ -127,7 +129,7 @@ def write_table(table: Table, output_path: str, output_format: str | None = None
 
 def write_rows(
     rows: LargeRows, output_path: str, output_format: str | None = None, *, allow_partial: bool = False
-) -> tuple[list[str], int, StoredFile]:
+) -> tuple[list[str], int, StoredFile, dict[str, Any]]:
     """
     Store rows that may be too many to be held as one file, which is there whole or not at all.
 
@@ -139,7 +141,7 @@ def write_rows(
     :param output_path: As for `write_table`.
     :param output_format: As for `write_table`.
     :param allow_partial: Take fewer rows than the vendor says there are.
-    :return: The columns, how many rows there are, and the file.
+    :return: The columns, how many rows there are, the file, and the whole payload but for its rows.
     :raises InvalidReply: The answer is no JSON, or not that of a query that has succeeded.
     :raises ResultRefused: Rows are missing, or two columns have the same name.
     """
@@ -161,7 +163,7 @@ def write_rows(
                 else:
                     changed.column.text()
             file.restart()
-    return copy.names, count, file.stored
+    return copy.names, count, file.stored, copy.payload
 
 
 class _Copy:
@@ -171,6 +173,7 @@ class _Copy:
         self, rows: LargeRows, chosen: str, file: NewFile, names: list[str] | None, types: list[Column] | None
     ) -> None:
         self.names = names or []
+        self.payload: dict[str, Any] = {}
         self._known = names is not None
         self._rows = rows
         self._chosen = chosen
@@ -183,7 +186,7 @@ class _Copy:
         """Write all rows, then look at what the vendor says of them; return how many there are."""
         scanner = self._rows.scanner()
         try:
-            payload = walk(scanner, self._write)
+            payload = self.payload = walk(scanner, self._write)
         except BaseException:
             if self._writer is not None:
                 self._writer.discard()

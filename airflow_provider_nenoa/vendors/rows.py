@@ -47,6 +47,14 @@ def part_with_rows(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
+def without_rows(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all that a payload says besides its rows, such as how long the query took, where it says it."""
+    part = part_with_rows(payload)
+    if part is None or part is payload:
+        return {key: value for key, value in payload.items() if key != "rows"}
+    return {key: without_rows(part) if value is part else value for key, value in payload.items()}
+
+
 def table_of(payload: Mapping[str, Any], *, allow_partial: bool = False) -> Table | None:
     """
     Read the rows in a payload about a query that has ended.

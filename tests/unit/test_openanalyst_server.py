@@ -90,7 +90,8 @@ def test_a_query(
 ) -> None:
     result = Task(lambda: query(deferrable=deferrable, **options), StateStore()).attempt()
     assert starts(server) == [("/v1/queries/run", {"dataset_id": "ds", **body})]
-    assert result == {"columns": ["a"], "row_count": 1, "rows": [{"a": 1}]}
+    besides = {"id": "qry_1", "status": "completed", "columns": ["a"], "row_count": 1}
+    assert result == {"columns": ["a"], "row_count": 1, "rows": [{"a": 1}], "result": besides}
 
 
 def test_an_agent_is_not_named(server: OpenAnalystServer, conn_id: str, logged: Logged) -> None:

@@ -24,7 +24,7 @@ from airflow_provider_nenoa.operators.openanalyst import OpenAnalystExecuteQuery
 from airflow_provider_nenoa.results import reply, scanner
 from airflow_provider_nenoa.results import rows as rows_module
 from airflow_provider_nenoa.results.reply import Head, LargeRows, OnDisk, UpTo
-from airflow_provider_nenoa.results.rows import write_rows
+from airflow_provider_nenoa.results.rows import store, write_rows
 from airflow_provider_nenoa.results.scanner import Scanner
 from airflow_provider_nenoa.runs import Run
 from airflow_provider_nenoa.sensors.openanalyst import OpenAnalystQuerySensor
@@ -42,7 +42,7 @@ def stored(payload: Any, directory: Path, output_format: str, **kwargs: Any) -> 
     raw = payload if isinstance(payload, bytes) else json.dumps(payload, ensure_ascii=False).encode()
     file = tempfile.TemporaryFile()  # noqa: SIM115
     file.write(raw)
-    columns, count, stored_file = write_rows(
+    columns, count, stored_file, _ = write_rows(
         LargeRows(file), f"file://{directory}/x.{output_format}", output_format, **kwargs
     )
     return columns, count, content_of(stored_file["path"])
@@ -232,21 +232,33 @@ COLUMNS = {"columns": ["x", {"name": "n", "type": "integer"}, "t"]}
 COUNT = {"row_count": 100, "execution_time_ms": 12.5}
 AS_OBJECTS = {"rows": ROWS}
 AS_LISTS = {"rows": [[row["x"], row["n"], row["t"]] for row in ROWS]}
+ARRANGED = [
+    lambda rows: {**HEAD, **COLUMNS, **rows, **COUNT},
+    lambda rows: {**COLUMNS, **rows, **COUNT, **HEAD},
+    lambda rows: {**rows, **COUNT, **HEAD, **COLUMNS},
+    lambda rows: {**HEAD, "result": {**COLUMNS, **COUNT, **rows}},
+    lambda rows: {"data": {**rows, **COLUMNS, **COUNT}, **HEAD},
+    lambda rows: {"extra": {"rows": [1]}, **COLUMNS, **rows},
+]
 
 
 @pytest.mark.parametrize("output_format", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize("rows", [AS_OBJECTS, AS_LISTS])
-@pytest.mark.parametrize(
-    "arrange",
-    [
-        lambda rows: {**HEAD, **COLUMNS, **rows, **COUNT},
-        lambda rows: {**COLUMNS, **rows, **COUNT, **HEAD},
-        lambda rows: {**rows, **COUNT, **HEAD, **COLUMNS},
-        lambda rows: {**HEAD, "result": {**COLUMNS, **COUNT, **rows}},
-        lambda rows: {"data": {**rows, **COLUMNS, **COUNT}, **HEAD},
-        lambda rows: {"extra": {"rows": [1]}, **COLUMNS, **rows},
-    ],
-)
+@pytest.mark.parametrize("arrange", ARRANGED)
+def test_all_but_the_rows_is_returned(tmp_path: Path, output_format: str, rows: dict[str, Any], arrange: Any) -> None:
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    file.write(json.dumps(arrange(rows)).encode())
+    result = store({"rows": LargeRows(file)}, f"{tmp_path}/x", output_format, allow_partial=False)["result"]
+    assert result == {
+        key: {name: part for name, part in value.items() if name != "rows"} if key in ("result", "data") else value
+        for key, value in arrange(rows).items()
+        if key != "rows"
+    }
+
+
+@pytest.mark.parametrize("output_format", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("rows", [AS_OBJECTS, AS_LISTS])
+@pytest.mark.parametrize("arrange", ARRANGED)
 def test_any_order_of_keys(tmp_path: Path, output_format: str, rows: dict[str, Any], arrange: Any) -> None:
     columns, count, content = stored(arrange(rows), tmp_path, output_format)
     assert (columns, count) == (["x", "n", "t"], 100)

@@ -303,7 +303,9 @@ def query(openanalyst: str, sql: str = BY_REGION, **kwargs: Any) -> OpenAnalystE
 
 def test_rows_are_returned(openanalyst: str, context: Any) -> None:
     result = query(openanalyst).execute(context)
-    assert set(result) == {"columns", "row_count", "rows"}
+    assert set(result) == {"columns", "row_count", "rows", "result"}
+    assert result["result"]["execution_time_ms"] >= 0
+    assert "rows" not in result["result"]
     assert result["columns"] == ["region", "quantity"]
     assert [row["region"] for row in result["rows"]] == ["East", "North", "South", "West"]
 
@@ -311,7 +313,9 @@ def test_rows_are_returned(openanalyst: str, context: Any) -> None:
 @pytest.mark.parametrize("slow", ["", "/* slow: 0.2 */ "])
 def test_rows_are_stored(openanalyst: str, directory: str, context: Any, slow: str) -> None:
     result = query(openanalyst, slow + BY_REGION, output_path=f"{directory}/r.parquet").execute(context)
-    assert set(result) == {"columns", "row_count", "files"}
+    assert set(result) == {"columns", "row_count", "files", "result"}
+    assert result["result"]["execution_time_ms"] >= 0
+    assert "rows" not in result["result"]
     assert result["row_count"] == 4
     (file,) = result["files"]
     assert file["path"] == f"{directory}/r.parquet"
