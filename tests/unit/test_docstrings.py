@@ -57,5 +57,13 @@ def test_the_default_is_what_the_docstring_says(parameter: inspect.Parameter, de
     assert parameter.default == default
 
 
+@pytest.mark.parametrize("objects", ["datasets", "reports", "dashboards"])
+def test_a_docstring_that_is_put_together_is_whole(objects: str) -> None:
+    from airflow_provider_nenoa.operators import openanalyst
+
+    text = inspect.getdoc(getattr(openanalyst, f"OpenAnalystList{objects.capitalize()}Operator")) or ""
+    assert text.startswith(f"List the {objects} of a workspace.\n\nReturns a list")
+
+
 def test_defaults_are_found() -> None:
     assert len(DEFAULTS) > 90

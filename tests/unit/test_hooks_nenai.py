@@ -166,8 +166,9 @@ def test_the_vendors_words(web: responses.RequestsMock, far: NenAIHook) -> None:
 )
 def test_a_start_whose_reply_lacks_the_id(web: responses.RequestsMock, far: NenAIHook, reply: dict[str, Any]) -> None:
     web.post(f"{BASE}/runs", json=reply, status=202)
-    with pytest.raises(StartOutcomeUnknown, match="its reply has no 'messageId'"):
+    with pytest.raises(StartOutcomeUnknown, match="its reply has no 'messageId'") as caught:
         far.start_run(WORKFLOW)
+    assert caught.value.why == "its reply has no 'messageId'"
 
 
 @pytest.mark.parametrize("reply", [{}, {"status": None}, {"status": ""}, {"status": 1}])

@@ -115,6 +115,10 @@ def test_what_is_nested_too_deep_is_null_and_what_stands_beside_it_is_read(level
 
 def test_the_deepest_that_is_kept() -> None:
     assert read_json(nested(MAX_DEPTH)).lost == ()
+    read = read_json(nested(MAX_DEPTH).replace(b"7", b"NaN"))
+    assert (read.value["a"], read.value["b"], read.lost_count) == (1, 2, 1)
+    assert read.text.count("null") == 1
+    assert "NaN" not in read.text
 
 
 @pytest.mark.parametrize(

@@ -280,6 +280,21 @@ def test_the_stores_clock_says_whether_a_url_has_expired_and_not_ours(
             downloads(out, clock=clock).fetch(payload)
 
 
+def test_a_store_that_names_no_time_zone_means_that_of_http(
+    file_server: FileServer, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        date = f"Date: {datetime.fromtimestamp(SIGNED + 90, UTC):%a, %d %b %Y %H:%M:%S} -0000"
+        file_server.answers = [lambda handler: raw_answer(handler, 403, date)]
+        with pytest.raises(ResultsExpired, match="90 s before"):
+            downloads(out, clock=lambda: 0.0).fetch({"expires_at": SIGNED, "report": file_server.url})
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_without_a_clock_of_the_stores_it_is_ours(file_server: FileServer, out: str) -> None:
     for date in ("", "yesterday", "Fri, 99 Nov 2023 22:13:20 GMT", "9" * 400):
         file_server.answers = [lambda handler, date=date: raw_answer(handler, 403, f"Date: {date}")]  # type: ignore[misc]

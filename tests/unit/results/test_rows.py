@@ -370,6 +370,7 @@ def test_objects_are_not_collected_first(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_one_object(directory: str) -> None:
-    file = write_object({"id": "rep_1", "data": [1, None]}, f"{directory}/", "report")
+    file = write_object({"id": "rep_1", "data": [1, None, "Köln"]}, f"{directory}/", "report")
     assert file["path"] == f"{directory}/report.json"
-    assert json.loads(content_of(file["path"])) == {"id": "rep_1", "data": [1, None]}
+    assert json.loads(content_of(file["path"])) == {"id": "rep_1", "data": [1, None, "Köln"]}
+    assert "Köln".encode() in content_of(file["path"]), "to be read by people, too"

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 from airflow.plugins_manager import AirflowPlugin
@@ -55,6 +57,35 @@ def test_the_app_is_built_once_with_the_first_request(monkeypatch) -> None:  # t
     assert client.get("/nenoa/health").status_code == 204
     assert client.get("/nenoa/health").status_code == 204
     assert built == [1]
+
+
+async def test_who_comes_while_it_is_built_waits_for_it_and_a_failure_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    builds, may_end = [], threading.Event()
+    answered: list[str] = []
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        answered.append(scope)
+
+    def build() -> Any:
+        builds.append(1)
+        assert may_end.wait(20)
+        if len(builds) == 1:
+            raise OSError("no database yet")
+        return answer
+
+    monkeypatch.setattr(app, "mounted_app", build)
+    receiver = LazyReceiver()
+    for asked, outcome in (("first", OSError), ("again", type(None))):
+        may_end.clear()
+        both = [asyncio.ensure_future(receiver(asked, None, None)) for _ in range(2)]
+        async with asyncio.timeout(20):
+            while len(builds) < (1 if asked == "first" else 2):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        may_end.set()
+        assert [type(each) for each in await asyncio.gather(*both, return_exceptions=True)] == [outcome] * 2
+    assert (len(builds), answered) == (2, ["again"] * 2)
 
 
 def test_a_triggerer_gets_ready_early(monkeypatch: pytest.MonkeyPatch) -> None:
