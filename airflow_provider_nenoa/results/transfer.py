@@ -49,7 +49,6 @@ PROGRESS_INTERVAL = 10.0
 _REDIRECTS = 5
 _MIB = 1024 * 1024
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
-_GZIPPED = re.compile(r"\.(gz|tgz)$", re.IGNORECASE)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _BROKEN = (HTTPError, ValueError)
 """How it is told that a body broke off, or has an impossible form: a chunk of less than no bytes is a ValueError."""
@@ -149,7 +148,7 @@ class Transfer:
             raise
 
     def _go_on(self) -> None:
-        if self.is_encoded:
+        if self.is_encoded and self.target.size:
             self.target.restart()  # a range would be one of the bytes on the way, not of the file's
         offset = self.target.size
         headers = {"Accept-Encoding": "identity"}
@@ -172,7 +171,7 @@ class Transfer:
             # A weak one does not vouch for every byte; one that no header can carry is none.
             self.etag = etag if etag.startswith('"') and etag.isascii() and etag.isprintable() else None
             # Nobody asked for it, but a store may keep a file like that; a .gz that is said to be encoded stays one.
-            self.is_encoded = "Content-Encoding" in response.headers and not _GZIPPED.search(urlsplit(self.url).path)
+            self.is_encoded = _can_be_decoded(response) and not self.file.last_part.lower().endswith((".gz", ".tgz"))
             length = response.headers.get("Content-Length", "")
             self.total = offset + int(length) if _LENGTH.fullmatch(length) and not self.is_encoded else None
             self._check_size(self.total or 0)
@@ -266,6 +265,12 @@ def _is_about_proxy(error: Exception) -> bool:
     cause = error.args[0] if error.args else None
     # A file's URL has a schema that is known: so it is the proxy's.
     return isinstance(error, (InvalidProxyURL, InvalidSchema)) or isinstance(cause, ProxySchemeUnknown)
+
+
+def _can_be_decoded(response: requests.Response) -> bool:
+    """Whether a body comes in encodings that urllib3 can undo; ``identity`` and ``aws-chunked``, for two, are none."""
+    encodings = response.headers.get("Content-Encoding", "").lower().split(",")
+    return all(encoding.strip() in response.raw.CONTENT_DECODERS for encoding in encodings)
 
 
 def _chunks(response: requests.Response, is_encoded: bool) -> Iterator[bytes]:

@@ -136,7 +136,7 @@ class FileServer:
         """Another version of the file."""
         self._ranged(handler, '"two"', None)
 
-    def status(self, status: int, body: bytes = b"", **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    def status(self, status: int, body: bytes = b"", **headers: Any) -> Callable[[BaseHTTPRequestHandler], None]:
         """A bare answer."""
         return lambda handler: self.send(handler, status, body, **headers)
 

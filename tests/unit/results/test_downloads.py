@@ -138,7 +138,7 @@ def test_whatever_happens_on_the_way_the_file_is_the_same(file_server: FileServe
         ("gzip", gzip.compress),
         ("X-GZIP", gzip.compress),
         ("deflate", zlib.compress),
-        ("aws-chunked", lambda data: data),
+        ("gzip, deflate", lambda data: zlib.compress(gzip.compress(data))),
     ],
 )
 def test_a_file_that_its_store_keeps_encoded(
@@ -156,6 +156,15 @@ def test_a_file_that_its_store_keeps_encoded(
     assert content_of(file["path"]) == file_server.content
     assert file["sha256"] == hashlib.sha256(file_server.content).hexdigest()
     assert not any("range" in headers for headers in file_server.seen)
+
+
+@pytest.mark.parametrize("encoding", ["identity", "aws-chunked", "", "none, such", "aws-chunked, gzip"])
+def test_what_is_no_encoding_is_resumed_like_any_other_file(file_server: FileServer, out: str, encoding: str) -> None:
+    cut = file_server.status(200, file_server.content, cut=1_000_000, Content_Encoding=encoding, ETag='"one"')
+    file_server.answers = [cut, file_server.ranged]
+    (file,) = downloads(out).fetch({"file": file_server.url})
+    assert content_of(file["path"]) == file_server.content
+    assert ["range" in headers for headers in file_server.seen] == [False, True]
 
 
 @pytest.mark.parametrize("name", ["sales.csv.gz", "all.tgz", "SALES.GZ"])
