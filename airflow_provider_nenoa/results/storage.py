@@ -98,9 +98,8 @@ class Place:
         """
         if not _is_local(self.fs):
             return
-        path = os.path.abspath(self.path.path)
-        if not (directory or self.is_directory or os.path.isdir(path)):
-            path = os.path.dirname(path)
+        file = self.file("file") if directory else self.file_or_in("file")
+        path = os.path.dirname(os.path.abspath(file.path.path))
         while not os.path.lexists(path):
             path = os.path.dirname(path)
         if not os.path.isdir(path):
