@@ -656,7 +656,8 @@ def test_a_query_that_is_answered_at_once_and_that_nobody_waits_for(
         assert result == run["id"]
         assert task.ti.xcoms == {"query_id": run["id"]}
     else:
-        assert result["rows"] == [{"one": 1}]
+        assert result.pop("result")["row_count"] == 1
+        assert result == {"columns": ["one"], "row_count": 1, "rows": [{"one": 1}]}
         assert task.ti.xcoms == {}
         assert task.store == {}
 

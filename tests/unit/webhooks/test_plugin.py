@@ -77,11 +77,11 @@ async def test_who_comes_while_it_is_built_waits_for_it_and_a_failure_is_tried_a
 
     monkeypatch.setattr(app, "mounted_app", build)
     receiver = LazyReceiver()
-    for asked, outcome in (("first", OSError), ("again", type(None))):
+    for times, asked, outcome in ((1, "first", OSError), (2, "again", type(None))):
         may_end.clear()
         both = [asyncio.ensure_future(receiver(asked, None, None)) for _ in range(2)]
         async with asyncio.timeout(20):
-            while len(builds) < (1 if asked == "first" else 2):  # noqa: ASYNC110
+            while len(builds) < times:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         may_end.set()
         assert [type(each) for each in await asyncio.gather(*both, return_exceptions=True)] == [outcome] * 2
